@@ -1,0 +1,123 @@
+"""The doors between lyc's deciders and the world: Protocols only. The docstrings are the contracts.
+
+Adapters (sources, hosts, gateway, store, observe) implement these; `control` uses them; `wiring` puts them together.
+Sibling adapters meet only here. Every method may be called again after a crash at any instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from lyc.records.gateway import GatewayConfig, GatewayStatus
+from lyc.records.model import Listing, ModelRef, Snapshot, SourceFile
+from lyc.records.plan import EngineBuild, HostFacts
+from lyc.records.process import ProcessSpec, ProcessStatus
+from lyc.records.progress import PhaseEvent
+
+ByteProgress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all), at most a few times a second."""
+
+
+class Reporter(Protocol):
+    """Whoever watches a long piece of work. Must not raise and must return at once."""
+
+    def phase(self, event: PhaseEvent) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+
+class Source(Protocol):
+    """One place where models live. Errors: missing → SpecError, denied → NotAuthorised, no answer → Unreachable."""
+
+    def resolve(self, ref: ModelRef) -> Listing:
+        """The files of `ref` at an immutable revision. Costs one or a few small requests, never the weights."""
+        ...
+
+    def read(self, listing: Listing, file: SourceFile, *, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes of one file, or of a range of it. For small things: config.json, tensor headers."""
+        ...
+
+    def download(
+        self, listing: Listing, file: SourceFile, into: BinaryIO, *, start: int, progress: ByteProgress
+    ) -> None:
+        """Append the file's bytes from `start` on to `into`. Raises if the source changed since `resolve`."""
+        ...
+
+    def local_path(self, listing: Listing, file: SourceFile) -> Path | None:
+        """Where the file already lies on this machine, if it does (so that it can be cloned instead of copied)."""
+        ...
+
+
+class ModelCache(Protocol):
+    """The content-addressed store of weights. Safe for several processes; a killed fetch resumes."""
+
+    def snapshot(self, source: Source, listing: Listing, progress: ByteProgress) -> Snapshot:
+        """The model, complete and verified, on this machine. Fetches only what is missing."""
+        ...
+
+    def have(self, listing: Listing) -> Snapshot | None:
+        """The snapshot of exactly this listing if it is here already, without touching the network."""
+        ...
+
+
+class EngineInstaller(Protocol):
+    """Engine environments by version, several side by side."""
+
+    def bin_dir(self, build: EngineBuild) -> Path | None:
+        """`bin` of the environment if it is complete, else None. Fast."""
+        ...
+
+    def install(self, build: EngineBuild, say: Callable[[str], None]) -> Path:
+        """Make the environment complete and return its `bin`. A second run does nothing and takes milliseconds."""
+        ...
+
+
+class Supervisor(Protocol):
+    """Keeps processes on one host, alive beyond the controller that started them."""
+
+    def start(self, spec: ProcessSpec) -> None:
+        """Start it unless it runs already. When this returns, its record is on disk."""
+        ...
+
+    def status(self, directory: Path) -> ProcessStatus:
+        """What became of the process whose private folder this is."""
+        ...
+
+    def stop(self, directory: Path, *, grace: float) -> None:
+        """Ask (SIGTERM to the leader), and after `grace` seconds kill the whole group. Returns when none is left.
+
+        A process that is gone already is a success. Blocks at most grace + a few seconds.
+        """
+        ...
+
+    def stray(self, known: Sequence[Path]) -> list[int]:
+        """Pids of processes that this supervisor's home started but that none of `known` accounts for."""
+        ...
+
+    def reap(self, pids: Sequence[int]) -> None:
+        """Kill strays, with their children."""
+        ...
+
+
+class HostProbe(Protocol):
+    """Reads what a machine has."""
+
+    def facts(self) -> HostFacts: ...
+
+
+class Gateway(Protocol):
+    """Envoy, driven by files. Every call is idempotent."""
+
+    def apply(self, config: GatewayConfig) -> None:
+        """Write the configuration; each file by an atomic rename, and only if it changed. Never cuts a stream."""
+        ...
+
+    def process(self, config: GatewayConfig) -> ProcessSpec:
+        """How to run Envoy on what `apply` wrote."""
+        ...
+
+    def status(self) -> GatewayStatus:
+        """Whether it answers on its admin socket, and what is in flight. Never raises."""
+        ...

@@ -1,0 +1,11 @@
+"""Frozen values that one stage hands to the next. No behaviour beyond showing themselves; no I/O.
+
+model        ModelRef, SourceFile, Listing, Snapshot, ModelFacts
+deployment   DeploymentSpec, Release, Replica, and the states they can be in
+plan         Accelerator, HostFacts, Plan
+engine       EngineCommand, Probe, EngineProgress
+process      ProcessSpec, ProcessRef, ProcessStatus
+gateway      GatewayConfig, Route, Endpoint, KeyEntry, GatewayStatus
+progress     Phase events, from a worker to whoever watches
+secret       Secret: a string that never shows itself
+"""

@@ -1,0 +1,113 @@
+"""Desired state and what became of it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from lyc.records.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Speculative:
+    """Speculative decoding as wished.
+
+    method: ngram | draft_model | eagle | eagle3 | mtp | suffix. model: the draft's reference as written (draft_model,
+    eagle, eagle3) or None. tokens: draft tokens per step, None = the method's default.
+    """
+
+    method: str
+    model: str | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """A deployment as its user wishes it: everything that, changed, makes a new release.
+
+    model: the reference as written, local paths made absolute. revision is resolved at deploy time.
+    gpu: auto | cpu | a card's name. host: `local`, or an SSH destination (later).
+    engine_args: vLLM options by long name without dashes, values as written (`{"enforce-eager": "true"}`).
+    env: extra environment of the engine; values may be secrets, so they are never shown.
+    """
+
+    name: str
+    model: str
+    gpu: str = "auto"
+    host: str = "local"
+    quantization: str | None = None
+    speculative: Speculative | None = None
+    max_model_len: int | None = None
+    min_replicas: int = 1
+    max_replicas: int = 1
+    engine_args: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    s3_endpoint: str | None = None
+
+
+class ReplicaState(enum.StrEnum):
+    """What a replica is doing. Moves are in `lyc.rollout.transitions`, and nowhere else."""
+
+    PENDING = "pending"  # intended; nothing started yet
+    STARTING = "starting"  # the process is being started, or imports
+    LOADING = "loading"  # the engine reads weights
+    PROBING = "probing"  # the engine listens; one real completion has not come back yet
+    READY = "ready"
+    DRAINING = "draining"  # takes no new requests, finishes those it has
+    STOPPING = "stopping"
+    BACKOFF = "backoff"  # died; will be started again at `retry_at`
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class ReleaseState(enum.StrEnum):
+    """What became of a release."""
+
+    PENDING = "pending"  # not proven yet
+    ACTIVE = "active"  # has been ready; it is what the deployment serves
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One immutable version of a deployment.
+
+    number counts from 1. model: the pinned reference. snapshot: digest of the weights. spec_digest: over everything
+    that distinguishes releases. error: document of the error that failed it.
+    """
+
+    deployment: str
+    number: int
+    spec: DeploymentSpec
+    spec_digest: str
+    model: str
+    snapshot: str
+    snapshot_path: str
+    plan: Plan
+    state: ReleaseState
+    created_at: float
+    error: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One engine process of one release on one host, as the store knows it.
+
+    id: `<deployment>-<release>-<random>`. pid and started_at (of the process, seconds since boot as the kernel counts)
+    identify the process even when the pid is used again. Times are seconds since the epoch.
+    """
+
+    id: str
+    deployment: str
+    release: int
+    host: str
+    state: ReplicaState
+    created_at: float
+    updated_at: float
+    socket: str
+    attempts: int = 0
+    retry_at: float | None = None
+    ready_at: float | None = None
+    drain_deadline: float | None = None
+    error: dict[str, object] | None = None

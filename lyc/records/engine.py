@@ -1,0 +1,46 @@
+"""What the engine stage hands on: how to start an engine, how to ask after it, what its log means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lyc.records.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTarget:
+    """Where an engine is to run and under which names.
+
+    bin_dir: the `bin` of its environment. work_dir: private folder of the replica (0700) for its files.
+    socket: unix socket it must listen on. served_name: the `model` that clients send. key: the engine's own key.
+    """
+
+    bin_dir: Path
+    work_dir: Path
+    model_path: Path
+    socket: Path
+    served_name: str
+    key: Secret
+    draft_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCommand:
+    """A complete recipe for one engine process.
+
+    argv and env hold no secret; `files` (absolute path → content) are written 0600 before the start and may.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    files: dict[Path, Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProgress:
+    """What one log line says about the start. stage: `import | load | compile | serve`; fraction 0…1 where it says."""
+
+    stage: str
+    message: str
+    fraction: float | None = None
