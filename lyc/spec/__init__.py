@@ -1,0 +1,1 @@
+"""What the user wrote: the table of settings, names, model references and lyc.toml."""
