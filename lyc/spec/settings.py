@@ -152,38 +152,37 @@ def resolve(
 ) -> Settings:
     """The settings. Pure when `uid` and `cwd` are given; else the system is asked for them.
 
-    overrides: values of flags by the row's name. user_file: the text of config.toml. Raises UsageError `invalid-setting`, `unknown-setting`, `no-home`.
+    overrides: values of flags by the row's name. user_file: the text of config.toml.
+    Raises UsageError `invalid-setting`, `unknown-setting`, `invalid-toml`, `no-home`.
     """
     flags = overrides or {}
-    file = _from_file(user_file) if user_file is not None else {}
+    written_home = flags.get("home") or environ.get("LYC_HOME") or "~/.lyc"
+    home = _absolute(written_home, environ, cwd, "--home" if flags.get("home") else "LYC_HOME")
+    file = _from_file(user_file, home / USER_FILE) if user_file is not None else {}
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
-    for row in SETTINGS:
+    for entry in SETTINGS:
         for value, origin in (
-            (flags.get(row.name), row.flag or row.name),
-            (environ.get(row.env) or None, row.env),
-            (file.get(row.key) if row.key else None, USER_FILE),
+            (flags.get(entry.name), entry.flag or entry.name),
+            (environ.get(entry.env) or None, entry.env),
+            (file.get(entry.key) if entry.key else None, USER_FILE),
         ):
             if value is not None:
-                values[row.name], origins[row.name] = value, origin
+                values[entry.name], origins[entry.name] = value, origin
                 break
         else:
-            origins[row.name] = "default"
+            origins[entry.name] = "default"
 
-    def path(name: str, default: Path | None) -> Path:
-        if name not in values and default is not None:
-            return default
-        written = values.get(name) or "~/.lyc"
-        return _absolute(written, environ, cwd, origins[name])
+    def path(name: str) -> Path | None:
+        if name not in values:
+            return None
+        return _absolute(values[name], environ, home if origins[name] == USER_FILE else cwd, origins[name])
 
-    home = path("home", None)
-    cache_root = environ.get("XDG_CACHE_HOME") or ""
-    # The XDG specification says that a relative path in these variables is to be ignored.
-    cache = path("cache", Path(cache_root) / "lyc" if cache_root.startswith("/") else _cache_default(environ, values))
+    cache = path("cache") or _cache_root(environ) / "lyc"
     return Settings(
         home=home,
         cache=cache,
-        engines=path("engines", cache / "engines"),
+        engines=path("engines") or cache / "engines",
         gateway_host=_address(values.get("gateway_host", "127.0.0.1"), origins["gateway_host"]),
         gateway_port=_port(values.get("gateway_port", "8484"), origins["gateway_port"]),
         controller=_choice("controller", values, origins),
@@ -197,7 +196,7 @@ def resolve(
 
 
 def load(environ: Mapping[str, str], *, overrides: Mapping[str, str] | None = None) -> Settings:
-    """`resolve` with the user's file read from disk. The one function here that touches it."""
+    """`resolve`, with the user's file read from disk: the one function here that touches it."""
     first = resolve(environ, overrides=overrides)
     try:
         text = first.user_file.read_text(encoding="utf-8")
@@ -220,7 +219,7 @@ _KEYS = {entry.key: entry for entry in SETTINGS if entry.key}
 _ON, _OFF = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
 
 
-def _from_file(text: str) -> dict[str, str]:
+def _from_file(text: str, path: Path) -> dict[str, str]:
     import tomllib  # noqa: PLC0415  only where there is a file: `lyc ls` need not wait for it
 
     from lyc.spec.positions import locate, nearest  # noqa: PLC0415
@@ -228,11 +227,11 @@ def _from_file(text: str) -> dict[str, str]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
-        raise UsageError("invalid-toml", f"{USER_FILE} is not TOML", why=str(problem), where=USER_FILE) from problem
+        raise UsageError("invalid-toml", f"{path.name} is not TOML", why=str(problem), where=str(path)) from problem
     lines = locate(text)
     found = {}
     for key, value in table.items():
-        where = f"{USER_FILE}:{lines.get((key,), 1)}"
+        where = f"{path}:{lines.get((key,), 1)}"
         if key not in _KEYS:
             near = nearest(key, _KEYS)
             raise UsageError(
@@ -259,8 +258,10 @@ def _absolute(written: str, environ: Mapping[str, str], cwd: Path | None, origin
     return Path(os.path.normpath((cwd or Path.cwd()) / written))
 
 
-def _cache_default(environ: Mapping[str, str], values: Mapping[str, str]) -> Path | None:
-    return None if "cache" in values else _user_home(environ) / ".cache" / "lyc"
+def _cache_root(environ: Mapping[str, str]) -> Path:
+    root = environ.get("XDG_CACHE_HOME") or ""
+    # The XDG specification says that a relative path in these variables is to be ignored.
+    return Path(root) if root.startswith("/") else _user_home(environ) / ".cache"
 
 
 def _user_home(environ: Mapping[str, str]) -> Path:
