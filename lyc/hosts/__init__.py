@@ -1,0 +1,1 @@
+"""Machines: what they have, the engine environments on them, and the processes kept alive there."""
