@@ -91,11 +91,30 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Deployment:
+    """A named desired state.
+
+    target: the release that shall serve, None when none could. stopping: `lyc down` was asked for. surge: whether a
+    new release may start beside the old one, or must wait until it is gone. error: why the last wish failed.
+    """
+
+    name: str
+    created_at: float
+    updated_at: float
+    target: int | None = None
+    stopping: bool = False
+    drain_timeout: float = 30.0
+    surge: bool = True
+    error: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
     """One engine process of one release on one host, as the store knows it.
 
-    id: `<deployment>-<release>-<random>`. pid and started_at (of the process, seconds since boot as the kernel counts)
-    identify the process even when the pid is used again. Times are seconds since the epoch.
+    id: `<deployment>-<release>-<random>`. socket: where the engine listens.
+    attempts: how often its process was started; each attempt has its own folder and log. failures: ends in a row
+    without a stable time between them. Times are seconds since the epoch.
     """
 
     id: str
@@ -107,6 +126,7 @@ class Replica:
     updated_at: float
     socket: str
     attempts: int = 0
+    failures: int = 0
     retry_at: float | None = None
     ready_at: float | None = None
     drain_deadline: float | None = None

@@ -1,0 +1,62 @@
+"""What can be decided. Each action is idempotent, and the store is told of it before the world is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lyc.records.deployment import ReleaseState
+from lyc.rollout.transitions import Signal
+
+
+@dataclass(frozen=True, slots=True)
+class CreateReplica:
+    """Write down the intent of one more replica of a release."""
+
+    release: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveReplica:
+    """Give a replica a signal. until: when to retry (DIED) or end a drain (DRAIN). clean: forget old failures."""
+
+    replica: str
+    signal: Signal
+    error: dict[str, object] | None = None
+    until: float | None = None
+    clean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartProcess:
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopProcess:
+    replica: str
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRelease:
+    """A release became active, superseded or failed."""
+
+    release: int
+    state: ReleaseState
+    error: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retarget:
+    """Serve another release from now on, None = nothing is left to serve. error: why the old wish was given up."""
+
+    release: int | None
+    error: dict[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDeployment:
+    """Nothing of it runs any more: forget it."""
+
+
+Action = CreateReplica | MoveReplica | StartProcess | StopProcess | SettleRelease | Retarget | RemoveDeployment

@@ -1,0 +1,54 @@
+"""What a decision rests on: desired state, actual state, the clock and the policy, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lyc.records.deployment import Deployment, Release, Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Numbers, in seconds.
+
+    A replica that dies is started again after 1, 2, 4 … `backoff_longest`, at most `crash_limit` times in a row; a
+    replica that was ready for `stable_after` has a clean slate. `settle` is how long a draining replica waits at
+    least, so that a request which the gateway had already sent is counted before it is asked.
+    """
+
+    backoff_first: float = 1.0
+    backoff_longest: float = 60.0
+    crash_limit: int = 5
+    stable_after: float = 120.0
+    settle: float = 0.5
+    stop_grace: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A replica as the world shows it just now.
+
+    process: `absent | running | exited`. loading, listening, proven: what its log, its health route and a real
+    completion say. in_flight: requests at the gateway, None = not known. failure: document of the error, once the
+    process has ended or the probe was refused for good.
+    """
+
+    process: str
+    loading: bool = False
+    listening: bool = False
+    proven: bool = False
+    in_flight: int | None = None
+    failure: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One deployment, complete. `seen` is by replica id."""
+
+    deployment: Deployment
+    releases: tuple[Release, ...]
+    replicas: tuple[Replica, ...]
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    def release(self, number: int | None) -> Release | None:
+        return next((release for release in self.releases if release.number == number), None)

@@ -1,0 +1,46 @@
+"""Rows ↔ records. Nested values (spec, plan, error, request) are JSON text in one column."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+_NESTED = frozenset({"spec", "plan", "error", "request", "result", "data"})
+
+
+@cache
+def _adapter(cls: object) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def to_row(record: object) -> dict[str, Any]:
+    """A frozen record as column values."""
+    row: dict[str, Any] = {}
+    for field in dataclasses.fields(record):  # type: ignore[arg-type]
+        value = getattr(record, field.name)
+        row[field.name] = to_column(value)
+    return row
+
+
+def to_column(value: Any) -> Any:
+    """One value as its column holds it: records and dicts as JSON text."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return json.dumps(plain, default=str, sort_keys=True) if isinstance(plain, dict) else plain
+
+
+def from_row(cls: type[T], row: Mapping[str, Any]) -> T:
+    """The record that `to_row` wrote; columns that it does not have are ignored."""
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {
+        name: json.loads(value) if name in _NESTED and value is not None else value
+        for name, value in row.items()
+        if name in names
+    }
+    record: T = _adapter(cls).validate_python(values)
+    return record

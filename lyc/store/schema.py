@@ -1,0 +1,96 @@
+"""The tables. A change of shape raises VERSION and gets a step in `lyc.store.store`."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
+
+VERSION = 1
+
+METADATA = MetaData()
+
+META = Table("meta", METADATA, Column("name", String, primary_key=True), Column("value", Text, nullable=False))
+
+DEPLOYMENTS = Table(
+    "deployments",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("target", Integer),
+    Column("stopping", Boolean, nullable=False),
+    Column("drain_timeout", Float, nullable=False),
+    Column("surge", Boolean, nullable=False),
+    Column("error", Text),
+)
+
+RELEASES = Table(
+    "releases",
+    METADATA,
+    Column("deployment", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("spec", Text, nullable=False),
+    Column("spec_digest", String, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("snapshot", String, nullable=False),
+    Column("snapshot_path", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("error", Text),
+)
+
+REPLICAS = Table(
+    "replicas",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("deployment", String, nullable=False, index=True),
+    Column("release", Integer, nullable=False),
+    Column("host", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("socket", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", Float),
+    Column("ready_at", Float),
+    Column("drain_deadline", Float),
+    Column("error", Text),
+)
+
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("deployment", String, nullable=False, index=True),
+    Column("sha256", String, nullable=False),
+    Column("prefix", String, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+)
+
+OPERATIONS = Table(
+    "operations",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("deployment", String, nullable=False, index=True),
+    Column("request", Text, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Column("result", Text),
+    Column("error", Text),
+)
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("operation", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("data", Text, nullable=False),
+)

@@ -1,0 +1,210 @@
+"""The store: short transactions over SQLite, safe for the controller's threads. Never holds a lock over slow work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, create_engine, delete, event, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError
+
+from lyc.errors import Failed, NotFound
+from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
+from lyc.records.key import Key
+from lyc.records.operation import Operation, OperationEvent, OperationState
+from lyc.store import schema
+from lyc.store.rows import from_row, to_column, to_row
+
+BUSY_SECONDS = 15.0
+
+
+class Store:
+    """Opens (and creates) the database at `path`, 0600.
+
+    Raises Failed `database-newer` when a newer lyc wrote it, `database-unusable` when it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self.path = path
+        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+        event.listen(self._engine, "connect", _configure)
+        try:
+            schema.METADATA.create_all(self._engine)
+            written = self.meta("schema")
+        except DatabaseError as error:
+            raise Failed(
+                "database-unusable",
+                f"the database {path} cannot be used",
+                why=str(error.orig),
+                hint=f"move it away: mv {path} {path}.broken (running deployments are found again by `lyc doctor`)",
+            ) from error
+        if written is None:
+            self.set_meta("schema", str(schema.VERSION))
+        elif int(written) > schema.VERSION:
+            raise Failed(
+                "database-newer",
+                f"{path} was written by a newer lyc (schema {written}, this one knows {schema.VERSION})",
+                hint="use that version of lyc, or another LYC_HOME",
+            )
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    def _rows(self, statement: Any) -> list[dict[str, Any]]:
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def _put(self, table: Table, record: object, **extra: Any) -> None:
+        row = to_row(record) | extra
+        statement = insert(table).values(row)
+        keys = [column.name for column in table.primary_key]
+        changed = {name: value for name, value in row.items() if name not in keys}
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+    # meta
+    def meta(self, name: str) -> str | None:
+        rows = self._rows(select(schema.META).where(schema.META.c.name == name))
+        return str(rows[0]["value"]) if rows else None
+
+    def set_meta(self, name: str, value: str) -> None:
+        statement = insert(schema.META).values(name=name, value=value)
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+    # deployments
+    def deployments(self) -> list[Deployment]:
+        return [from_row(Deployment, row) for row in self._rows(select(schema.DEPLOYMENTS).order_by("name"))]
+
+    def find_deployment(self, name: str) -> Deployment | None:
+        rows = self._rows(select(schema.DEPLOYMENTS).where(schema.DEPLOYMENTS.c.name == name))
+        return from_row(Deployment, rows[0]) if rows else None
+
+    def deployment(self, name: str) -> Deployment:
+        """Raises NotFound `no-such-deployment`."""
+        found = self.find_deployment(name)
+        if found is None:
+            raise NotFound("no-such-deployment", f"there is no deployment {name!r}", hint="lyc ls")
+        return found
+
+    def change_deployment(self, name: str, now: float, **changes: Any) -> None:
+        """Set some columns of a deployment; nothing happens if it is gone."""
+        row = {key: to_column(value) for key, value in changes.items()} | {"updated_at": now}
+        with self._write() as connection:
+            connection.execute(update(schema.DEPLOYMENTS).where(schema.DEPLOYMENTS.c.name == name).values(row))
+
+    def remove_deployment(self, name: str) -> None:
+        with self._write() as connection:
+            connection.execute(delete(schema.DEPLOYMENTS).where(schema.DEPLOYMENTS.c.name == name))
+            for table in (schema.RELEASES, schema.REPLICAS, schema.KEYS):
+                connection.execute(delete(table).where(table.c.deployment == name))
+
+    # releases
+    def add_release(self, deployment: Deployment, release: Release) -> Release:
+        """In one transaction: number the release, store it, and make it the target. Returns it with its number."""
+        with self._write() as connection:
+            last = connection.execute(
+                select(func.max(schema.RELEASES.c.number)).where(schema.RELEASES.c.deployment == deployment.name)
+            ).scalar()
+            row = to_row(release) | {"number": (last or 0) + 1}
+            connection.execute(insert(schema.RELEASES).values(row))
+            wanted = to_row(deployment) | {"target": row["number"], "error": None, "stopping": False}
+            kept = {name: value for name, value in wanted.items() if name not in ("name", "created_at")}
+            statement = insert(schema.DEPLOYMENTS).values(wanted)
+            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=kept))
+        return from_row(Release, row)
+
+    def releases(self, deployment: str) -> list[Release]:
+        """Oldest first."""
+        table = schema.RELEASES
+        rows = self._rows(select(table).where(table.c.deployment == deployment).order_by(table.c.number))
+        return [from_row(Release, row) for row in rows]
+
+    def set_release_state(
+        self, deployment: str, number: int, state: ReleaseState, error: dict[str, object] | None = None
+    ) -> None:
+        table = schema.RELEASES
+        with self._write() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.deployment == deployment, table.c.number == number)
+                .values(state=state, error=to_column(error))
+            )
+
+    # replicas
+    def replicas(self, deployment: str) -> list[Replica]:
+        """Oldest first."""
+        table = schema.REPLICAS
+        rows = self._rows(select(table).where(table.c.deployment == deployment).order_by(table.c.created_at))
+        return [from_row(Replica, row) for row in rows]
+
+    def put_replica(self, replica: Replica) -> None:
+        self._put(schema.REPLICAS, replica)
+
+    def remove_replica(self, identity: str) -> None:
+        with self._write() as connection:
+            connection.execute(delete(schema.REPLICAS).where(schema.REPLICAS.c.id == identity))
+
+    def serving_states(self) -> dict[str, list[ReplicaState]]:
+        """Deployment → states of its replicas, for a quick look at everything."""
+        rows = self._rows(select(schema.REPLICAS.c.deployment, schema.REPLICAS.c.state))
+        found: dict[str, list[ReplicaState]] = {}
+        for row in rows:
+            found.setdefault(row["deployment"], []).append(ReplicaState(row["state"]))
+        return found
+
+    # keys
+    def keys(self, deployment: str | None = None) -> list[Key]:
+        statement = select(schema.KEYS).order_by(schema.KEYS.c.created_at)
+        if deployment is not None:
+            statement = statement.where(schema.KEYS.c.deployment == deployment)
+        return [from_row(Key, row) for row in self._rows(statement)]
+
+    def put_key(self, key: Key) -> None:
+        self._put(schema.KEYS, key)
+
+    # operations
+    def put_operation(self, operation: Operation) -> None:
+        self._put(schema.OPERATIONS, operation)
+
+    def operation(self, identity: str) -> Operation:
+        """Raises NotFound `no-such-operation`."""
+        rows = self._rows(select(schema.OPERATIONS).where(schema.OPERATIONS.c.id == identity))
+        if not rows:
+            raise NotFound("no-such-operation", f"there is no operation {identity!r}", hint="lyc ls")
+        return from_row(Operation, rows[0])
+
+    def running_operations(self, deployment: str | None = None) -> list[Operation]:
+        """Oldest first."""
+        table = schema.OPERATIONS
+        statement = select(table).where(table.c.state == OperationState.RUNNING).order_by(table.c.created_at)
+        if deployment is not None:
+            statement = statement.where(table.c.deployment == deployment)
+        return [from_row(Operation, row) for row in self._rows(statement)]
+
+    def put_event(self, operation: str, item: OperationEvent) -> None:
+        self._put(schema.EVENTS, item, operation=operation)
+
+    def events(self, operation: str, after: int = 0) -> list[OperationEvent]:
+        table = schema.EVENTS
+        statement = select(table).where(table.c.operation == operation, table.c.seq > after).order_by(table.c.seq)
+        return [from_row(OperationEvent, row) for row in self._rows(statement)]
+
+
+def _configure(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # an intent must be on the disk before its act, power cuts included
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
