@@ -1,130 +1,47 @@
-"""What a fresh machine lacks, brought in: uv, and lyc's own environment in `.venv`.
-
-Standard library only, so that it runs where nothing else has been installed: no pip, no ensurepip, no uv. Both
-commands of the README begin here. Everything is idempotent; a run that finds all in place takes a fraction of a second.
-
-uv is the one that `uv.lock` pins, fetched as a wheel and checked against the lock's sha256. The usual settings are
-honoured: `UV_DEFAULT_INDEX`, `UV_INDEX_URL` or `PIP_INDEX_URL` (a mirror of PyPI), `SSL_CERT_FILE` or `PIP_CERT`,
-`HTTPS_PROXY`.
-"""
+"""The uv to use: one that is here already, or the wheel that `uv.lock` pins, checked against the lock's sha256."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import importlib.util
-import os
 import platform
 import shutil
 import ssl
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bootstrap.machine import mirror
+from bootstrap.project import BIN
+from bootstrap.steps import ROOT, SetupError, step
+
 TOOLS = ROOT / "build" / "tools"
-BIN = ROOT / ".venv" / "bin"
-LEAST_PYTHON = (3, 11)
 LEAST_UV = (0, 9)
 
 
-class SetupError(Exception):
-    """What is missing on this machine, and what to do about it. Shown without a traceback."""
-
-
-def say(text: str) -> None:
-    """One line of talk, at once, on stderr: stdout is for answers."""
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def step(title: str) -> Iterator[None]:
-    """Show what begins, and how long it took."""
-    say(f"==> {title}")
-    began = time.monotonic()
-    yield
-    say(f"    {title}: done in {time.monotonic() - began:.1f}s")
-
-
-def run(argv: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
-    """Run a command whose output the user sees. Raises SetupError if it fails."""
-    done = subprocess.run([str(word) for word in argv], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode != 0:
-        raise SetupError(f"`{' '.join(str(word) for word in argv)}` ended with exit code {done.returncode}")
-
-
-def prepare(*, dev: bool) -> dict[str, str]:
-    """Make `.venv` hold lyc and its dependencies as locked (with dev: its tools too). Returns the environment to use.
-
-    Without dev, tools that an earlier run put there stay. Raises SetupError.
-    """
-    check_python()
-    env = settings(os.environ)
-    ensure_certificates(env)
-    uv = ensure_uv(env)
-    with step("lyc and its dependencies, as locked in uv.lock"):
-        fresh = [] if (BIN / "python").exists() else ["--python", sys.executable]
-        run([uv, "sync", "--frozen", *fresh, *([] if dev else ["--no-dev", "--inexact"])], env)
-    return {**env, "PATH": f"{BIN}{os.pathsep}{env.get('PATH', os.defpath)}", "VIRTUAL_ENV": str(BIN.parent)}
-
-
-def check_python() -> None:
-    """Say clearly which Python is needed, instead of failing somewhere inside."""
-    if sys.version_info < LEAST_PYTHON:
-        need = ".".join(map(str, LEAST_PYTHON))
-        raise SetupError(
-            f"lyc needs Python {need} or newer; this is {platform.python_version()} ({sys.executable}).\n"
-            f"Install one (Ubuntu 22.04: `apt-get install python{need}`) and run: python{need} {' '.join(sys.argv)}"
-        )
-
-
-def settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for everything that follows: pip's certificate setting holds for uv and Python as well."""
-    env = {name: value for name, value in environ.items() if name not in ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT")}
-    if env.get("PIP_CERT") and not env.get("SSL_CERT_FILE"):
-        env["SSL_CERT_FILE"] = env["PIP_CERT"]
-    return env
-
-
-def ensure_certificates(env: Mapping[str, str]) -> None:
-    """A bare Debian has no certificate authorities, and so no HTTPS: install them, or say how."""
-    paths = ssl.get_default_verify_paths()
-    directory = Path(env.get("SSL_CERT_DIR") or paths.capath or "/nonexistent")
-    if env.get("SSL_CERT_FILE") or paths.cafile or (directory.is_dir() and any(directory.iterdir())):
-        return
-    command = "apt-get install -y --no-install-recommends ca-certificates"
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise SetupError(f"this machine has no certificate authorities, so HTTPS cannot work; as root: {command}")
-    with step("certificate authorities (apt: ca-certificates)"):
-        quiet = {**env, "DEBIAN_FRONTEND": "noninteractive"}
-        run(["apt-get", "update", "-qq"], quiet)
-        run(command.split(), quiet)
-
-
 def ensure_uv(env: Mapping[str, str]) -> Path:
-    """The uv to use: the environment's own, the user's if it is new enough, or the one that the lock pins."""
+    """The environment's own uv, an earlier run's, the user's if it is new enough, or a fresh one. Raises SetupError."""
     version, wheels = locked_uv()
     for known in (BIN / "uv", TOOLS / f"uv-{version}"):
         if known.exists():
             return known
-    theirs = shutil.which("uv")
+    theirs = shutil.which("uv", path=env.get("PATH"))
     if theirs and uv_version(Path(theirs)) >= LEAST_UV:
         return Path(theirs)
-    name, (url, sha256) = next(((name, wheel) for name, wheel in wheels.items() if fits(name)), ("", ("", "")))
-    if not name:
+    name = next((name for name in wheels if fits(name)), None)
+    if name is None:
         raise SetupError(
             f"there is no wheel of uv {version} for {platform.system()} {platform.machine()}; "
             "install uv (https://docs.astral.sh/uv) and run this again"
         )
+    url, sha256 = wheels[name]
     with step(f"uv {version}"), tempfile.TemporaryDirectory() as scratch:
         wheel = fetch(name, url, Path(scratch), version, env)
         if hashlib.sha256(wheel.read_bytes()).hexdigest() != sha256:
@@ -161,11 +78,11 @@ def fits(wheel: str) -> bool:
 
 
 def fetch(name: str, url: str, into: Path, version: str, env: Mapping[str, str]) -> Path:
-    """The wheel, from the mirror if one is set, else from where the lock says; pip's own way if that fails."""
-    mirror = next((env[key] for key in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL") if env.get(key)), None)
+    """The wheel, from the mirror if one is set, else from where the lock says; by pip where that fails."""
+    index = mirror(env)
     try:
-        if mirror:
-            page = mirror.rstrip("/") + "/uv/"
+        if index:
+            page = index.rstrip("/") + "/uv/"
             url = links(page, read(page, env).decode())[name]
         (into / name).write_bytes(read(url, env))
     except (OSError, KeyError) as error:
