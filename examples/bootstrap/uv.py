@@ -19,17 +19,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from bootstrap.machine import mirror
-from bootstrap.project import BIN
 from bootstrap.steps import ROOT, SetupError, step
 
-TOOLS = ROOT / "build" / "tools"
 LEAST_UV = (0, 9)
 
 
-def ensure_uv(env: Mapping[str, str]) -> Path:
+def ensure_uv(env: Mapping[str, str], root: Path = ROOT) -> Path:
     """The environment's own uv, an earlier run's, the user's if it is new enough, or a fresh one. Raises SetupError."""
-    version, wheels = locked_uv()
-    for known in (BIN / "uv", TOOLS / f"uv-{version}"):
+    version, wheels = locked_uv(root)
+    mine = root / "build" / "tools" / f"uv-{version}"
+    for known in (root / ".venv" / "bin" / "uv", mine):
         if known.exists():
             return known
     theirs = shutil.which("uv", path=env.get("PATH"))
@@ -46,7 +45,7 @@ def ensure_uv(env: Mapping[str, str]) -> Path:
         wheel = fetch(name, url, Path(scratch), version, env)
         if hashlib.sha256(wheel.read_bytes()).hexdigest() != sha256:
             raise SetupError(f"{name} is not the file that uv.lock names: its sha256 differs. Nothing was installed")
-        return unpack(wheel, TOOLS / f"uv-{version}")
+        return unpack(wheel, mine)
 
 
 def uv_version(uv: Path) -> tuple[int, ...]:
@@ -56,11 +55,11 @@ def uv_version(uv: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in words[1].split(".") if part.isdigit()) if len(words) > 1 else (0,)
 
 
-def locked_uv() -> tuple[str, dict[str, tuple[str, str]]]:
+def locked_uv(root: Path = ROOT) -> tuple[str, dict[str, tuple[str, str]]]:
     """The version of uv in uv.lock, and its wheels: file name → (URL, sha256)."""
     import tomllib  # noqa: PLC0415 - absent before Python 3.11, which `check_python` reports first
 
-    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    lock = tomllib.loads((root / "uv.lock").read_text(encoding="utf-8"))
     package = next(package for package in lock["package"] if package["name"] == "uv")
     return package["version"], {
         wheel["url"].rsplit("/", 1)[1]: (wheel["url"], wheel["hash"].removeprefix("sha256:"))
