@@ -1,0 +1,254 @@
+"""The thin client of the controller's API: HTTP over its unix socket, with the standard library alone.
+
+Standard library because of the start of `lyc ls`: importing httpx alone takes longer than the whole call.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote, urlencode
+
+from lyc import __version__
+from lyc.control.documents import (
+    API,
+    ControllerDocument,
+    DeploymentDocument,
+    EventDocument,
+    KeyDocument,
+    LogDocument,
+    NewKeyDocument,
+    OperationDocument,
+    StopDocument,
+)
+from lyc.errors import Failed, LycError, NotAuthorised, Unreachable, from_document
+from lyc.records.deployment import DeploymentSpec
+
+ANSWER_SECONDS = 60.0
+"""Longest wait for the answer to one call. Streams have no limit of their own: their reader sets one."""
+
+_Query = Mapping[str, str | int | float | bool | None]
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(self.timeout)
+        try:
+            connection.connect(str(self._path))
+        except BaseException:
+            connection.close()
+            raise
+        self.sock = connection
+
+
+class ControllerClient:
+    """One call a method, one connection a call. Raises what the controller answered, as it was raised there.
+
+    Besides: Unreachable `controller-not-running` and `controller-gone`, NotAuthorised `controller-denied`,
+    Failed `other-controller-version` and `odd-answer`. Ids and names are quoted here; pass them as they are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def info(self, *, any_version: bool = False) -> ControllerDocument:
+        """What runs there. Raises Failed `other-controller-version` unless `any_version`."""
+        document = cast("ControllerDocument", self._call("GET", "/v1/controller"))
+        if not any_version and document.get("api") != API:
+            raise _other_version(str(document.get("version", "unknown")))
+        return document
+
+    def stop(self) -> StopDocument:
+        return cast("StopDocument", self._call("POST", "/v1/controller/stop"))
+
+    def deploy(
+        self, spec: DeploymentSpec, *, credentials: Mapping[str, str], name_given: bool, timeout: float | None = None
+    ) -> str:
+        """Store the desired state. Returns the id of the operation that makes it real."""
+        body = {"spec": asdict(spec), "credentials": dict(credentials), "name_given": name_given, "timeout": timeout}
+        return str(self._call("PUT", f"/v1/deployments/{_q(spec.name)}", body=body)["operation"])
+
+    def deployments(self) -> list[DeploymentDocument]:
+        return cast("list[DeploymentDocument]", self._call("GET", "/v1/deployments")["deployments"])
+
+    def deployment(self, name: str) -> DeploymentDocument:
+        return cast("DeploymentDocument", self._call("GET", f"/v1/deployments/{_q(name)}"))
+
+    def down(self, name: str, *, drain_timeout: float) -> str:
+        """Wish it away. Returns the id of the operation."""
+        query = {"drain_timeout": drain_timeout}
+        return str(self._call("DELETE", f"/v1/deployments/{_q(name)}", query=query)["operation"])
+
+    def operation(self, id_: str) -> OperationDocument:
+        return cast("OperationDocument", self._call("GET", f"/v1/operations/{_q(id_)}"))
+
+    def events(self, id_: str, *, after: int = 0, timeout: float | None = None) -> Iterator[EventDocument]:
+        """Events with a larger `seq` than `after`, until the operation ends or the controller goes away.
+
+        timeout: seconds of silence after which TimeoutError is raised; None waits for ever.
+        """
+        lines = self._stream(f"/v1/operations/{_q(id_)}/events", {"after": after}, timeout)
+        return (cast("EventDocument", line) for line in lines)
+
+    def logs(
+        self,
+        name: str,
+        *,
+        tail: int | None = None,
+        since: float | None = None,
+        follow: bool = False,
+        replica: str | None = None,
+    ) -> Iterator[LogDocument]:
+        """Lines of the replicas, oldest first; with `follow` without end. since: epoch seconds."""
+        query: _Query = {"tail": tail, "since": since, "follow": follow, "replica": replica}
+        lines = self._stream(f"/v1/deployments/{_q(name)}/logs", query, None if follow else ANSWER_SECONDS)
+        return (cast("LogDocument", line) for line in lines)
+
+    def keys(self, name: str) -> list[KeyDocument]:
+        return cast("list[KeyDocument]", self._call("GET", f"/v1/deployments/{_q(name)}/keys")["keys"])
+
+    def create_key(self, name: str, *, label: str, ttl: float | None = None) -> NewKeyDocument:
+        """ttl: seconds until it expires by itself; None = never. The answer is the only time the key is seen."""
+        body = {"label": label, "ttl_seconds": ttl}
+        return cast("NewKeyDocument", self._call("POST", f"/v1/deployments/{_q(name)}/keys", body=body))
+
+    def revoke_key(self, name: str, id_: str) -> dict[str, object]:
+        return self._call("DELETE", f"/v1/deployments/{_q(name)}/keys/{_q(id_)}")
+
+    def _call(
+        self, method: str, path: str, *, query: _Query | None = None, body: Mapping[str, object] | None = None
+    ) -> dict[str, object]:
+        connection, response = self._request(method, path, query, body, ANSWER_SECONDS)
+        try:
+            content = response.read()
+        except (OSError, http.client.HTTPException) as problem:
+            raise self._gone(problem) from problem
+        finally:
+            connection.close()
+        document = _object(content)
+        if document is None:
+            raise Failed("odd-answer", f"the controller's answer to {method} {path} is not a JSON object")
+        return document
+
+    def _stream(self, path: str, query: _Query, timeout: float | None) -> Iterator[dict[str, object]]:
+        """The request is made at once, so that its errors are raised here and not at the first line."""
+        connection, response = self._request("GET", path, query, None, timeout)
+        return self._lines(connection, response)
+
+    def _lines(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> Iterator[dict[str, object]]:
+        try:
+            # readline gives "" both at the end and where the sender was killed: the reader knows its last line.
+            while line := response.readline():
+                document = _object(line) if line.strip() else None
+                if document is not None:
+                    yield document
+        except TimeoutError:
+            raise
+        except (OSError, http.client.HTTPException) as problem:
+            raise self._gone(problem) from problem
+        finally:
+            connection.close()
+
+    def _request(
+        self, method: str, path: str, query: _Query | None, body: Mapping[str, object] | None, timeout: float | None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = _UnixConnection(self.path, timeout)
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        try:
+            connection.request(method, path + _query(query or {}), content, headers)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _refusal(response.status, response.read(), f"{method} {path}")
+        except LycError:
+            connection.close()
+            raise
+        except (OSError, http.client.HTTPException) as problem:
+            connection.close()
+            raise self._unreachable(problem) from problem
+        except BaseException:
+            connection.close()
+            raise
+        return connection, response
+
+    def _unreachable(self, problem: Exception) -> LycError:
+        if isinstance(problem, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
+            return Unreachable(
+                "controller-not-running",
+                "the controller does not run",
+                where=str(self.path),
+                hint="lyc controller start",
+            )
+        if isinstance(problem, PermissionError):
+            return NotAuthorised(
+                "controller-denied",
+                "the controller belongs to another user",
+                where=str(self.path),
+                hint="set LYC_HOME to a folder of your own",
+            )
+        if isinstance(problem, TimeoutError):
+            return Unreachable(
+                "controller-silent",
+                f"the controller has not answered for {ANSWER_SECONDS:.0f} s",
+                where=str(self.path),
+                hint="lyc controller logs, then lyc controller restart",
+            )
+        return self._gone(problem)
+
+    def _gone(self, problem: Exception) -> Unreachable:
+        return Unreachable(
+            "controller-gone",
+            "the controller went away in the middle of its answer",
+            why=str(problem) or type(problem).__name__,
+            where=str(self.path),
+            hint="lyc controller logs",
+        )
+
+
+def _q(part: str) -> str:
+    return quote(part, safe="")
+
+
+def _query(query: _Query) -> str:
+    said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
+    said = {key: value for key, value in said.items() if value is not None}
+    return f"?{urlencode(said)}" if said else ""
+
+
+def _object(content: bytes) -> dict[str, object] | None:
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _refusal(status: int, content: bytes, call: str) -> LycError:
+    document = _object(content) or {}
+    error = document.get("error")
+    if isinstance(error, dict):
+        return from_document(error)
+    if status in {404, 405}:  # a path that this controller does not know
+        return _other_version("unknown")
+    return Failed("odd-answer", f"the controller answered {call} with status {status}", hint="lyc controller logs")
+
+
+def _other_version(version: str) -> Failed:
+    return Failed(
+        "other-controller-version",
+        "the controller that runs is of another version of lyc",
+        why=f"it is {version}, this is {__version__}, and they speak different APIs",
+        hint="lyc controller restart (replicas and gateway go on serving meanwhile)",
+    )

@@ -1,0 +1,150 @@
+"""The JSON documents of the controller's API as types; `docs/controller-api.md` is their text. Times: epoch seconds.
+
+Every key is optional to the reader in practice (a newer controller may add some), so the client never relies on more
+than what is written here.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+API = 1
+"""Number of the API. It grows when a client written for the old one would be misled by the new one."""
+
+
+class GatewayDocument(TypedDict):
+    url: str
+    host: str
+    port: int
+    state: str
+    pid: int | None
+
+
+class ControllerDocument(TypedDict):
+    version: str
+    api: int
+    pid: int
+    started_at: float
+    home: str
+    gateway: GatewayDocument
+    log: str
+
+
+class StopDocument(TypedDict):
+    stopped: bool
+    serving: list[str]
+
+
+class ErrorDocument(TypedDict):
+    """`lyc.errors.LycError.document`."""
+
+    kind: str
+    ref: str
+    what: str
+    why: str
+    where: str
+    hint: str
+    detail: list[str]
+    exit_code: int
+    retry: str
+
+
+class ReplicaDocument(TypedDict):
+    id: str
+    release: int
+    state: str
+    host: str
+    pid: int | None
+    created_at: float
+    ready_at: float | None
+    attempts: int
+    error: ErrorDocument | None
+
+
+class ReleaseDocument(TypedDict):
+    number: int
+    state: str
+    model: str
+    created_at: float
+
+
+class ReplicaCounts(TypedDict):
+    ready: int
+    desired: int
+
+
+class DeploymentDocument(TypedDict):
+    name: str
+    state: str
+    url: str
+    model: str
+    release: int | None
+    host: str
+    gpu: str
+    engine: str | None
+    min: int
+    max: int
+    replicas: ReplicaCounts
+    replica_list: list[ReplicaDocument]
+    releases: list[ReleaseDocument]
+    operation: str | None
+    error: ErrorDocument | None
+    warnings: list[str]
+    created_at: float
+    updated_at: float
+
+
+class DeployResult(TypedDict):
+    name: str
+    url: str
+    model: str
+    release: int
+    host: str
+    changed: bool
+    ready: int
+    first: bool
+    served_name: str
+    seconds: float
+
+
+class OperationDocument(TypedDict):
+    id: str
+    kind: str
+    deployment: str
+    state: str
+    created_at: float
+    finished_at: float | None
+    result: dict[str, object] | None
+    error: ErrorDocument | None
+
+
+class EventDocument(TypedDict):
+    """data: by kind, see `docs/controller-api.md`."""
+
+    seq: int
+    at: float
+    kind: str
+    data: dict[str, object]
+
+
+class LogDocument(TypedDict):
+    replica: str
+    at: float | None
+    line: str
+
+
+class KeyDocument(TypedDict):
+    id: str
+    label: str
+    prefix: str
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+
+
+class NewKeyDocument(TypedDict):
+    id: str
+    key: str
+    label: str
+    created_at: float
+    expires_at: float | None

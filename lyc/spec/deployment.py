@@ -1,0 +1,255 @@
+"""A deployment as its user writes it, by flags or in lyc.toml: checked, and made a `DeploymentSpec`.
+
+What can be known without asking the machine or the model is checked here; the rest is for the planner and the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from lyc.errors import LycError, SpecError
+from lyc.records.deployment import DeploymentSpec, Speculative
+from lyc.records.model import ModelRef
+from lyc.spec.model_ref import default_name, parse_model
+from lyc.spec.names import check_name
+from lyc.spec.positions import nearest
+from lyc.units import parse_tokens
+
+METHODS = ("ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix")
+NEED_DRAFT = frozenset({"draft_model", "eagle", "eagle3"})
+
+Where = Callable[[tuple[str | int, ...]], str]
+"""Path of a key → what to show as its place: a flag, or `lyc.toml:7`."""
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _tokens(value: object) -> object:
+    """`"8k"` is a number of tokens as good as 8192."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_tokens(value)
+    except ValueError as problem:
+        raise PydanticCustomError("tokens", "{why}", {"why": str(problem)}) from problem
+
+
+def _speculative(value: object) -> object:
+    """`METHOD[:MODEL][,tokens=N]` → the table it stands for."""
+    if not isinstance(value, str):
+        return value
+    head, *options = value.split(",")
+    method, _, model = head.partition(":")
+    table: dict[str, object] = {"method": method.strip().replace("-", "_")}
+    if model:
+        table["model"] = model
+    for option in options:
+        key, _, number = option.partition("=")
+        if key.strip() != "tokens" or not number.strip().isdecimal():
+            raise PydanticCustomError(
+                "speculative", "{option} is not tokens=N; the form is METHOD[:MODEL][,tokens=N]", {"option": option}
+            )
+        table["tokens"] = int(number)
+    return table
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SpeculativeTable(_Written):
+    """Speculative decoding: a small model or a lookup proposes tokens, the large one checks them."""
+
+    method: Annotated[
+        Literal["ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix"],
+        BeforeValidator(lambda value: value.replace("-", "_") if isinstance(value, str) else value),
+    ] = Field(description="How tokens are proposed.")
+    model: str | None = Field(None, min_length=1, description="The draft, for draft_model, eagle and eagle3.")
+    tokens: int | None = Field(None, ge=1, le=64, description="Tokens proposed a step; left out: the method's default.")
+
+    @model_validator(mode="after")
+    def draft_where_needed(self) -> SpeculativeTable:
+        if self.method in NEED_DRAFT and self.model is None:
+            raise PydanticCustomError(
+                "speculative",
+                "{method} needs a model: {method}:MODEL, or model = … in lyc.toml",
+                {"method": self.method},
+            )
+        if self.method not in NEED_DRAFT and self.model is not None:
+            raise PydanticCustomError("speculative", "{method} takes no model", {"method": self.method})
+        return self
+
+
+class FromEnvironment(_Written):
+    """A value that does not belong in a file: it is read from the environment of whoever deploys."""
+
+    from_: str = Field(alias="from", min_length=1, description="Name of the environment variable to read.")
+
+
+class DeploymentTable(_Written):
+    """lyc.toml: one deployment."""
+
+    model: str = Field(
+        min_length=1,
+        description="The weights: a folder, hf:org/name[@revision], org/name, s3://bucket/prefix or sample:NAME."
+        " A relative path is relative to the file.",
+    )
+    name: str | None = Field(None, description="Name of the deployment, a DNS label; left out: made from the model's.")
+    gpu: Annotated[str, StringConstraints(to_lower=True, min_length=1)] = Field(
+        "auto", description="auto, cpu, or the name of a card, such as h100."
+    )
+    host: str = Field("local", min_length=1, description="Where it runs; `local` is this machine.")
+    quantization: str | None = Field(None, min_length=1, description="Such as fp8 or awq; left out: as the weights.")
+    speculative: Annotated[
+        SpeculativeTable | None, BeforeValidator(_speculative, json_schema_input_type=SpeculativeTable | str | None)
+    ] = Field(None, description="Speculative decoding, as a table or as METHOD[:MODEL][,tokens=N].")
+    max_model_len: Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=int | str | None)] = Field(
+        None, ge=1, description="Longest prompt and answer together, in tokens: 8192 or 8k; left out: what fits."
+    )
+    min: int = Field(1, ge=0, le=64, description="Replicas that are always there.")
+    max: int = Field(1, ge=1, le=64, description="Replicas at most.")
+    s3_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="Address of an S3-compatible service, for s3:// models."
+    )
+    engine_args: dict[str, str | bool | int | float | list[Any] | dict[str, Any]] = Field(
+        default_factory=dict, description="Options of vLLM by their long names, without dashes in front."
+    )
+    env: dict[str, str | FromEnvironment] = Field(
+        default_factory=dict, description="Environment of the engine. Secrets: NAME = { from = 'VARIABLE' }."
+    )
+
+    @model_validator(mode="after")
+    def min_within_max(self) -> DeploymentTable:
+        if self.min > self.max:
+            raise PydanticCustomError("replicas", "min is {min}, but max is {max}", {"min": self.min, "max": self.max})
+        return self
+
+
+def deployment_spec(
+    document: Mapping[str, object], *, base: Path, environ: Mapping[str, str], where: Where
+) -> tuple[DeploymentSpec, bool]:
+    """The spec, and whether the user gave the name. Relative model paths are relative to `base`.
+
+    Raises SpecError `unknown-key`, `missing-key`, `invalid-value`, `invalid-name`, `unset-variable`, or those of
+    `parse_model`; the first by place in the text, with the rest as detail.
+    """
+    try:
+        table = DeploymentTable.model_validate(dict(document))
+    except ValidationError as problem:
+        raise _translated(problem, where) from problem
+    model = _reference(table.model, base, where(("model",)))
+    name = default_name(model) if table.name is None else check_name(table.name, where=where(("name",)))
+    spec = DeploymentSpec(
+        name=name,
+        model=str(model),
+        gpu=table.gpu,
+        host=table.host,
+        quantization=table.quantization,
+        speculative=None if table.speculative is None else _speculation(table.speculative, base, where),
+        max_model_len=table.max_model_len,
+        min_replicas=table.min,
+        max_replicas=table.max,
+        engine_args={key.lstrip("-").replace("_", "-"): _argument(value) for key, value in table.engine_args.items()},
+        env={key: _variable(key, value, environ, where) for key, value in table.env.items()},
+        s3_endpoint=table.s3_endpoint,
+    )
+    return spec, table.name is not None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of lyc.toml (draft 2020-12), for editors."""
+    document = DeploymentTable.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document, "title": "lyc.toml"}
+
+
+def _reference(written: str, base: Path, place: str) -> ModelRef:
+    try:
+        return parse_model(written, cwd=base)
+    except SpecError as problem:
+        problem.where = place
+        raise
+
+
+def _speculation(table: SpeculativeTable, base: Path, where: Where) -> Speculative:
+    draft = table.model and str(_reference(table.model, base, where(("speculative", "model"))))
+    return Speculative(table.method, draft, table.tokens)
+
+
+def _argument(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))  # true, 1, 0.5, {"a":1}: what vLLM reads from its command line
+
+
+def _variable(name: str, value: str | FromEnvironment, environ: Mapping[str, str], where: Where) -> str:
+    if _ENV_NAME.fullmatch(name) is None:
+        raise SpecError("invalid-value", f"{name!r} cannot be the name of a variable", where=where(("env", name)))
+    if isinstance(value, str):
+        return value
+    found = environ.get(value.from_)
+    if found is None:
+        raise SpecError(
+            "unset-variable",
+            f"the variable {value.from_} is not set",
+            why=f"{name} of the engine shall be read from it",
+            where=where(("env", name)),
+            hint=f"export {value.from_}=…",
+        )
+    return found
+
+
+def _translated(problem: ValidationError, where: Where) -> LycError:
+    errors = [_one(detail, where) for detail in problem.errors(include_url=False, include_input=False)]
+    unique = {(error.what, error.where): error for error in errors}
+    first, *others = sorted(unique.values(), key=_order)
+    if not others:
+        return first
+    return SpecError(
+        first.ref,
+        first.what,
+        why=first.why,
+        where=first.where,
+        hint=first.hint,
+        detail=tuple(f"{other.where}: {other}" for other in others),
+    )
+
+
+def _order(error: SpecError) -> tuple[int, str]:
+    line = error.where.rpartition(":")[2]
+    return (int(line) if line.isdecimal() else 0, error.where)
+
+
+def _one(detail: ErrorDetails, where: Where) -> SpecError:
+    kind, path = detail["type"], tuple(detail["loc"])
+    free = path[:1] in {("engine_args",), ("env",)}
+    if free:  # of a union pydantic gives one error a member, and puts the member's name into the path
+        path = path[:2]
+    if kind == "replicas":
+        path = ("min",)
+    shown = ".".join(str(part) for part in path)
+    place = where(path)
+    if kind == "extra_forbidden" and not free:
+        fields = SpeculativeTable.model_fields if path[0] == "speculative" else DeploymentTable.model_fields
+        near = nearest(str(path[-1]), fields)
+        hint = f"did you mean {near}?" if near else f"keys are {', '.join(fields)}"
+        return SpecError("unknown-key", f"there is no key {shown!r}", where=place, hint=hint)
+    if kind == "missing" and not free:
+        return SpecError("missing-key", f"{shown} is missing", where=place, hint=f'add {path[-1]} = "…"')
+    return SpecError("invalid-value", f"the value of {shown} is not valid", why=_why(detail), where=place)
+
+
+def _why(detail: ErrorDetails) -> str:
+    if detail["loc"][:1] == ("engine_args",):
+        return "it takes text, a number, true or false, a list or a table"
+    if detail["loc"][:1] == ("env",):
+        return 'it takes text, or { from = "VARIABLE" }'
+    if detail["type"] == "literal_error":
+        return f"it takes {detail['ctx']['expected']}"
+    return detail["msg"][:1].lower() + detail["msg"][1:]
