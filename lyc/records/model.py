@@ -59,8 +59,8 @@ class SourceFile:
 class Listing:
     """A model resolved: the reference pinned to an immutable revision, and the files that serving needs.
 
-    Files that serving never reads (`.git*`, optimizer states, GGUF, other frameworks' weights, duplicates such as
-    `original/`) are left out; pickle weights are listed in `refused` so that inspection can say why.
+    Files that serving never reads (`.git*`, optimizer states, other frameworks' weights, duplicates such as
+    `original/`) are left out; pickle and GGUF weights are named in `refused` so that inspection can say why.
     """
 
     ref: ModelRef
