@@ -24,11 +24,17 @@ CHECKS = (
     ("lint-imports", "--no-logo"),
 )
 INSTALL_ENGINE = """
-import sys
-from lyc.engines.builds import CPU
-from lyc.wiring import installer
-print(installer().install(CPU, lambda line: print("   ", line, file=sys.stderr, flush=True)))
+import os, sys
+from lyc.engines.versions import pinned
+from lyc.hosts.environment import UvInstaller
+from lyc.spec.settings import load
+
+def say(line):
+    print("   ", line, file=sys.stderr, flush=True)
+
+say(UvInstaller(load(os.environ).engines, os.environ).install(pinned(on_cpu=True), say))
 """
+"""Run inside the environment: what is put there is what `lyc deploy` would put there."""
 
 
 def main(arguments: list[str]) -> int:

@@ -19,7 +19,7 @@ HEAVY = {
 def imported_by(*arguments: str) -> set[str]:
     """Top-level packages that `lyc ARGUMENTS` imports."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "lyc.cli.main", *arguments],
+        [sys.executable, "-X", "importtime", "-c", "from lyc.cli.main import main; main()", *arguments],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     names = re.findall(r"^import time:\s+\d+ \|\s+\d+ \|\s*([\w.]+)$", done.stderr, re.MULTILINE)
