@@ -50,8 +50,12 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True)
 class GatewayStatus:
-    """state: `absent | starting | running | stopped`; active: requests in flight per replica id."""
+    """state: `absent | starting | running | stopped`. None = not known.
+
+    active: requests in flight per replica id, draining ones included. healthy: ids of replicas that get new requests.
+    """
 
     state: str
     pid: int | None = None
     active: dict[str, int] | None = None
+    healthy: frozenset[str] | None = None

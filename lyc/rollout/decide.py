@@ -29,7 +29,7 @@ def decide(situation: Situation, now: float, policy: Policy) -> tuple[Action, ..
     for replica in situation.replicas:
         seen = situation.seen.get(replica.id, Seen("absent"))
         actions += _follow(replica, seen, situation, now, policy) or _steer(
-            replica, seen, wanted, situation, now, policy
+            replica, seen, wanted, situation, now=now, policy=policy
         )
     if situation.deployment.stopping:
         if not actions and all(replica.state in ENDED for replica in situation.replicas):

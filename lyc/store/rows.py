@@ -15,7 +15,7 @@ _NESTED = frozenset({"spec", "plan", "error", "request", "result", "data"})
 
 
 @cache
-def _adapter(cls: object) -> TypeAdapter[Any]:
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
 
 

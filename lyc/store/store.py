@@ -98,6 +98,11 @@ class Store:
             raise NotFound("no-such-deployment", f"there is no deployment {name!r}", hint="lyc ls")
         return found
 
+    def add_deployment(self, deployment: Deployment) -> None:
+        """Store a new one; one of that name that is there already stays as it is."""
+        with self._write() as connection:
+            connection.execute(insert(schema.DEPLOYMENTS).values(to_row(deployment)).on_conflict_do_nothing())
+
     def change_deployment(self, name: str, now: float, **changes: Any) -> None:
         """Set some columns of a deployment; nothing happens if it is gone."""
         row = {key: to_column(value) for key, value in changes.items()} | {"updated_at": now}
@@ -111,18 +116,25 @@ class Store:
                 connection.execute(delete(table).where(table.c.deployment == name))
 
     # releases
-    def add_release(self, deployment: Deployment, release: Release) -> Release:
-        """In one transaction: number the release, store it, and make it the target. Returns it with its number."""
+    def add_release(self, release: Release, *, surge: bool) -> Release:
+        """In one transaction: number the release, store it, and make it the target. Returns it with its number.
+
+        Raises Failed `taken-down` when its deployment is gone or going.
+        """
         with self._write() as connection:
             last = connection.execute(
-                select(func.max(schema.RELEASES.c.number)).where(schema.RELEASES.c.deployment == deployment.name)
+                select(func.max(schema.RELEASES.c.number)).where(schema.RELEASES.c.deployment == release.deployment)
             ).scalar()
             row = to_row(release) | {"number": (last or 0) + 1}
             connection.execute(insert(schema.RELEASES).values(row))
-            wanted = to_row(deployment) | {"target": row["number"], "error": None, "stopping": False}
-            kept = {name: value for name, value in wanted.items() if name not in ("name", "created_at")}
-            statement = insert(schema.DEPLOYMENTS).values(wanted)
-            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=kept))
+            table = schema.DEPLOYMENTS
+            found = connection.execute(
+                update(table)
+                .where(table.c.name == release.deployment, table.c.stopping.is_(False))
+                .values(target=row["number"], surge=surge, error=None, updated_at=release.created_at)
+            )
+            if found.rowcount != 1:
+                raise Failed("taken-down", f"{release.deployment} was taken down meanwhile", hint="lyc ls")
         return from_row(Release, row)
 
     def releases(self, deployment: str) -> list[Release]:
@@ -165,7 +177,7 @@ class Store:
         return found
 
     # keys
-    def keys(self, deployment: str | None = None) -> list[Key]:
+    def list_keys(self, deployment: str | None = None) -> list[Key]:
         statement = select(schema.KEYS).order_by(schema.KEYS.c.created_at)
         if deployment is not None:
             statement = statement.where(schema.KEYS.c.deployment == deployment)

@@ -1,0 +1,266 @@
+"""The operation behind `lyc deploy`: prepare, store the release, watch the loop until it serves."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import defaultdict
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from lyc.control.deps import Deps
+from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.layout import load_credentials
+from lyc.control.operations import Talk
+from lyc.control.preparation import Preparation, Prepared
+from lyc.control.reconcile import Reconciler
+from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
+from lyc.records.deployment import (
+    Deployment,
+    DeploymentSpec,
+    Release,
+    ReleaseState,
+    Replica,
+    ReplicaState,
+)
+from lyc.records.model import Snapshot
+from lyc.records.operation import Operation
+from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.spec.model_ref import parse_model
+
+WATCH_SECONDS = 0.1
+GATEWAY_SECONDS = 30.0
+_SPEC = TypeAdapter(DeploymentSpec)
+_STEPS = (
+    (Phase.ENGINE, frozenset({ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.BACKOFF})),
+    (Phase.LOAD, frozenset({ReplicaState.LOADING})),
+    (Phase.READY, frozenset({ReplicaState.PROBING})),
+)
+
+
+class Deployer:
+    """Carries out deploys. Deploys of one name pass the part that decides one after the other."""
+
+    def __init__(self, deps: Deps, gatekeeper: Gatekeeper, reconciler: Reconciler) -> None:
+        self._deps = deps
+        self._gatekeeper = gatekeeper
+        self._reconciler = reconciler
+        self._deciding: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def run(self, operation: Operation, talk: Talk) -> dict[str, object]:
+        """See `operations.Work`. The result is described in docs/controller-api.md."""
+        began = operation.created_at
+        name = operation.deployment
+        spec = _SPEC.validate_python(operation.request["spec"])
+        with self._deciding[name]:
+            self._begin(name)
+            try:
+                self._check_name(spec, given=bool(operation.request.get("name_given", True)))
+                release, changed = self._decide(spec, operation, talk)
+            except BaseException:
+                self._forget_if_empty(name)
+                raise
+        self._watch(release, talk)
+        first = not any(key.opens(self._deps.clock()) for key in self._deps.store.list_keys(name))
+        return {
+            "name": name,
+            "url": self._gatekeeper.url(name),
+            "model": release.model,
+            "release": release.number,
+            "host": release.spec.host,
+            "changed": changed,
+            "ready": True,
+            "first": first,
+            "served_name": name,
+            "seconds": self._deps.clock() - began,
+        }
+
+    def _begin(self, name: str) -> None:
+        """Make the deployment visible; wait out one of this name that is going down."""
+        waited = threading.Event()
+        while (found := self._deps.store.find_deployment(name)) and found.stopping:
+            self._reconciler.wake(name)
+            waited.wait(WATCH_SECONDS)
+        if found is None:
+            now = self._deps.clock()
+            self._deps.store.add_deployment(Deployment(name, now, now))
+
+    def _forget_if_empty(self, name: str) -> None:
+        if not self._deps.store.releases(name):
+            self._deps.store.remove_deployment(name)
+
+    def _check_name(self, spec: DeploymentSpec, *, given: bool) -> None:
+        """A derived name must not take over a deployment of another model by chance."""
+        releases = self._deps.store.releases(spec.name)
+        if given or not releases or releases[-1].state is ReleaseState.FAILED:
+            return
+        parsed = [
+            parse_model(text, cwd=Path("/"), is_dir=Path.is_dir) for text in (releases[-1].spec.model, spec.model)
+        ]
+        if len({(ref.kind, ref.location) for ref in parsed}) > 1:
+            raise UsageError(
+                "name-taken",
+                f"the name {spec.name!r} is taken by a deployment of {releases[-1].model}",
+                where="--name",
+                hint=f"choose another: --name {spec.name}-2; or release this model there: --name {spec.name}",
+            )
+
+    def _decide(self, spec: DeploymentSpec, operation: Operation, talk: Talk) -> tuple[Release, bool]:
+        """The release that shall serve, and whether it is a new one."""
+        credentials = load_credentials(self._deps.settings, operation.id)
+        preparation = Preparation(self._deps, spec, credentials, talk)
+        prepared = preparation.decide()
+        current = self._current(spec.name)
+        if current is not None and current.spec_digest == prepared.digest:
+            self._revive(current)
+            return current, False
+        self._gatekeeper.claim_port()
+        preparation.install(prepared)
+        model, draft = preparation.fetch(prepared, lambda: self._still_wanted(spec.name))
+        self._still_wanted(spec.name)
+        release = self._store(prepared, model, draft)
+        self._reconciler.wake(spec.name)
+        with talk.during(Phase.GATEWAY) as said:
+            try:
+                self._gatekeeper.sync()
+                self._gatekeeper.wait_until_running()
+            except LycError as error:
+                self._give_up(release, error)
+                raise
+            said.append(self._gatekeeper.url(spec.name) or "")
+        return release, True
+
+    def _current(self, name: str) -> Release | None:
+        """The release that serves or is on its way; a failed one does not count, so that trying again tries again."""
+        deployment = self._deps.store.find_deployment(name)
+        releases = self._deps.store.releases(name)
+        found = next((release for release in releases if deployment and release.number == deployment.target), None)
+        return None if found is None or found.state is ReleaseState.FAILED else found
+
+    def _revive(self, release: Release) -> None:
+        """Replicas that were given up after a crash loop are tried again when a person asks again."""
+        for replica in self._deps.store.replicas(release.deployment):
+            if replica.state is ReplicaState.FAILED and replica.release == release.number:
+                self._deps.store.remove_replica(replica.id)
+        self._reconciler.wake(release.deployment)
+
+    def _store(self, prepared: Prepared, model: Snapshot, draft: Snapshot | None) -> Release:
+        now = self._deps.clock()
+        plan = dataclasses.replace(prepared.plan, speculative_model=str(draft.path) if draft else None)
+        return self._deps.store.add_release(
+            Release(
+                deployment=prepared.spec.name,
+                number=0,
+                spec=prepared.spec,
+                spec_digest=prepared.digest,
+                model=str(model.ref),
+                snapshot=model.digest,
+                snapshot_path=str(model.path),
+                plan=plan,
+                state=ReleaseState.PENDING,
+                created_at=now,
+            ),
+            surge=prepared.surge,
+        )
+
+    def _give_up(self, release: Release, error: LycError) -> None:
+        now, store = self._deps.clock(), self._deps.store
+        store.set_release_state(release.deployment, release.number, ReleaseState.FAILED, error.document())
+        active = [r.number for r in store.releases(release.deployment) if r.state is ReleaseState.ACTIVE]
+        target = max(active, default=None)
+        store.change_deployment(release.deployment, now, target=target, error=error.document())
+        self._reconciler.wake(release.deployment)
+
+    def _still_wanted(self, name: str) -> None:
+        deployment = self._deps.store.find_deployment(name)
+        if deployment is None or deployment.stopping:
+            raise _taken_down(name)
+
+    def _watch(self, release: Release, talk: Talk) -> None:
+        """Tell how the replicas come up; return when as many as wished serve, raise when they will not."""
+        steps = _Steps(self._deps, self._reconciler, talk)
+        waited = threading.Event()
+        while True:
+            try:
+                deployment = self._deps.store.deployment(release.deployment)
+            except NotFound:
+                raise _taken_down(release.deployment) from None
+            now = next(r for r in self._deps.store.releases(release.deployment) if r.number == release.number)
+            replicas = [r for r in self._deps.store.replicas(release.deployment) if r.release == release.number]
+            if deployment.stopping:
+                raise _taken_down(release.deployment)
+            if now.state is ReleaseState.FAILED:
+                steps.fail()
+                raise from_document(now.error or {})
+            if deployment.target != release.number:
+                raise Failed(
+                    "superseded",
+                    f"release {release.number} of {release.deployment} gave way to release {deployment.target}",
+                    hint=f"lyc status {release.deployment}",
+                )
+            if now.state is ReleaseState.ACTIVE:
+                given_up = [r for r in replicas if r.state is ReplicaState.FAILED]
+                if given_up:
+                    raise from_document(given_up[-1].error or {})
+                if self._serves(release, replicas):
+                    steps.finish()
+                    return
+            steps.show(replicas)
+            waited.wait(WATCH_SECONDS)
+
+    def _serves(self, release: Release, replicas: list[Replica]) -> bool:
+        """Ready by the store, and in the gateway's rotation."""
+        ready = {replica.id for replica in replicas if replica.state is ReplicaState.READY}
+        if len(ready) < release.spec.min_replicas:
+            return False
+        healthy = self._deps.gateway.status().healthy
+        return healthy is not None and ready <= healthy
+
+
+class _Steps:
+    """The phases start engine → load weights → ready, as the least advanced replica shows them."""
+
+    def __init__(self, deps: Deps, reconciler: Reconciler, talk: Talk) -> None:
+        self._deps = deps
+        self._reconciler = reconciler
+        self._talk = talk
+        self._at = -1
+        self._since = 0.0
+
+    def show(self, replicas: list[Replica]) -> None:
+        coming = [r for r in replicas if r.state not in (ReplicaState.READY, ReplicaState.STOPPED)]
+        where = [index for r in coming for index, (_, states) in enumerate(_STEPS) if r.state in states]
+        at = min(where, default=len(_STEPS) - 1 if replicas else 0)
+        while self._at < at:
+            self._next()
+        progress = self._reconciler.progress(coming[0].deployment, coming[0].id) if coming else None
+        if progress is not None:
+            phase = _STEPS[self._at][0]
+            self._talk.phase(PhaseEvent(phase, PhaseStatus.PROGRESS, progress.message, fraction=progress.fraction))
+
+    def finish(self) -> None:
+        if self._at < 0:
+            return  # it served already
+        while self._at < len(_STEPS) - 1:
+            self._next()
+        self._close(PhaseStatus.DONE)
+
+    def fail(self) -> None:
+        if self._at >= 0:
+            self._close(PhaseStatus.FAILED)
+
+    def _next(self) -> None:
+        if self._at >= 0:
+            self._close(PhaseStatus.DONE)
+        self._at += 1
+        self._since = self._deps.clock()
+        self._talk.phase(PhaseEvent(_STEPS[self._at][0], PhaseStatus.STARTED))
+
+    def _close(self, status: PhaseStatus) -> None:
+        self._talk.phase(PhaseEvent(_STEPS[self._at][0], status, seconds=self._deps.clock() - self._since))
+
+
+def _taken_down(name: str) -> Failed:
+    return Failed("taken-down", f"{name} was taken down while it was being deployed", hint="lyc ls")

@@ -1,0 +1,52 @@
+"""The operation behind `lyc down`: stop taking requests, finish the running ones, stop, forget."""
+
+from __future__ import annotations
+
+import threading
+
+from lyc.control.deps import Deps
+from lyc.control.operations import Talk
+from lyc.control.reconcile import Reconciler
+from lyc.records.deployment import ReplicaState
+from lyc.records.operation import Operation
+from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+
+WATCH_SECONDS = 0.05
+
+
+class Remover:
+    """Carries out downs."""
+
+    def __init__(self, deps: Deps, reconciler: Reconciler) -> None:
+        self._deps = deps
+        self._reconciler = reconciler
+
+    def run(self, operation: Operation, talk: Talk) -> dict[str, object]:
+        """See `operations.Work`. A deployment that is gone already is a success."""
+        name, store = operation.deployment, self._deps.store
+        timeout = float(str(operation.request.get("drain_timeout", 30.0)))
+        began = self._deps.clock()
+        stopped = [r.id for r in store.replicas(name) if r.state is not ReplicaState.STOPPED]
+        store.change_deployment(name, began, stopping=True, drain_timeout=timeout)
+        self._reconciler.wake(name)
+        draining = [r for r in store.replicas(name) if r.state in (ReplicaState.READY, ReplicaState.DRAINING)]
+        if draining:
+            with talk.during(Phase.DRAIN):
+                self._wait(name, talk)
+        with talk.during(Phase.STOP):
+            waited = threading.Event()
+            while store.find_deployment(name) is not None:
+                self._reconciler.wake(name)
+                waited.wait(WATCH_SECONDS)
+        return {"name": name, "stopped": stopped, "seconds": self._deps.clock() - began}
+
+    def _wait(self, name: str, talk: Talk) -> None:
+        """Until no replica drains any more."""
+        waited = threading.Event()
+        while True:
+            states = {replica.state for replica in self._deps.store.replicas(name)}
+            if not states & {ReplicaState.READY, ReplicaState.DRAINING}:
+                return
+            active = sum((self._deps.gateway.status().active or {}).values())
+            talk.phase(PhaseEvent(Phase.DRAIN, PhaseStatus.PROGRESS, f"{active} requests still running"))
+            waited.wait(WATCH_SECONDS)

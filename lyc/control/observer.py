@@ -1,0 +1,146 @@
+"""Looks at replicas: process, log, health route, one real completion. Turns what it sees into `rollout.Seen`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lyc.control.deps import Deps
+from lyc.control.layout import attempt_directory, engine_key
+from lyc.engines import vllm
+from lyc.engines.diagnosis import diagnose
+from lyc.errors import EngineFailed
+from lyc.records.deployment import Replica, ReplicaState
+from lyc.records.engine import EngineProgress
+from lyc.rollout import Seen
+
+HEALTH_SECONDS = 2.0
+PROBE_SECONDS = 300.0
+DIAGNOSED_LINES = 400
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+Z ")
+_TRANSIENT = frozenset({408, 429, 502, 503, 504})
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one attempt of one replica has shown so far."""
+
+    attempt: int
+    offset: int = 0
+    rest: bytes = b""
+    lines: list[str] = field(default_factory=list)
+    loading: bool = False
+    progress: EngineProgress | None = None
+
+
+class Observer:
+    """Remembers how far each log was read. One per deployment, used by one thread; `progress` may be read by others."""
+
+    def __init__(self, deps: Deps, name: str) -> None:
+        self._deps = deps
+        self._name = name
+        self._memory: dict[str, _Memory] = {}
+        self._clients: dict[str, Any] = {}
+
+    def progress(self, replica: str) -> EngineProgress | None:
+        memory = self._memory.get(replica)
+        return memory.progress if memory else None
+
+    def look(self, replica: Replica) -> Seen:
+        """One look, milliseconds long; in PROBING as long as the first completion takes."""
+        directory = attempt_directory(self._deps.settings, replica)
+        status = self._deps.supervisor.status(directory)
+        memory = self._memory.get(replica.id)
+        if memory is None or memory.attempt != replica.attempts:
+            memory = self._memory[replica.id] = _Memory(replica.attempts)
+        if replica.state in (ReplicaState.STOPPED, ReplicaState.FAILED):
+            return Seen(status.state)
+        self._read_log(memory, directory / "output.log")
+        if status.state == "exited":
+            failure = diagnose(memory.lines[-DIAGNOSED_LINES:], status.exit_code).document()
+            return Seen("exited", failure=failure)
+        if status.state == "absent":
+            return Seen("absent")
+        if replica.state in (ReplicaState.STARTING, ReplicaState.LOADING):
+            return Seen("running", loading=memory.loading, listening=self._healthy(replica))
+        if replica.state is ReplicaState.PROBING:
+            return self._probe(replica)
+        if replica.state is ReplicaState.DRAINING:
+            return Seen("running", in_flight=self._in_flight(replica))
+        return Seen("running")
+
+    def forget(self, replica: str) -> None:
+        self._memory.pop(replica, None)
+        client = self._clients.pop(replica, None)
+        if client is not None:
+            client.close()
+
+    def _read_log(self, memory: _Memory, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                if path.stat().st_size < memory.offset:  # rotated
+                    memory.offset = 0
+                file.seek(memory.offset)
+                data = file.read()
+        except OSError:
+            return
+        memory.offset += len(data)
+        *lines, memory.rest = (memory.rest + data).split(b"\n")
+        for raw in lines:
+            line = _STAMP.sub("", raw.decode(errors="replace"))
+            memory.lines.append(line)
+            found = vllm.progress(line)
+            if found is not None:
+                memory.progress = found
+                memory.loading = memory.loading or found.stage != "import"
+        del memory.lines[: -2 * DIAGNOSED_LINES]
+
+    def _client(self, replica: Replica) -> Any:
+        import httpx  # noqa: PLC0415 - 0.15 s that the controller's start need not wait for
+
+        if replica.id not in self._clients:
+            self._clients[replica.id] = httpx.Client(
+                transport=httpx.HTTPTransport(uds=replica.socket),
+                base_url="http://engine",
+                headers={"authorization": f"Bearer {engine_key(self._deps.settings, self._name).reveal()}"},
+            )
+        return self._clients[replica.id]
+
+    def _healthy(self, replica: Replica) -> bool:
+        import httpx  # noqa: PLC0415
+
+        if not Path(replica.socket).exists():
+            return False
+        try:
+            return bool(self._client(replica).get(vllm.HEALTH_PATH, timeout=HEALTH_SECONDS).status_code == 200)
+        except httpx.HTTPError:
+            return False
+
+    def _probe(self, replica: Replica) -> Seen:
+        """One real completion: a healthy server can still die on its first request (a head size its kernels lack)."""
+        import httpx  # noqa: PLC0415
+
+        path, body = vllm.probe_request(replica.deployment)
+        try:
+            answer = self._client(replica).post(path, json=body, timeout=PROBE_SECONDS)
+        except httpx.HTTPError:
+            return Seen("running")  # the next look sees whether the engine has died
+        if answer.status_code == 200:
+            return Seen("running", proven=True)
+        if answer.status_code in _TRANSIENT:
+            return Seen("running")
+        failure = EngineFailed(
+            "engine-probe-failed",
+            f"the engine started but refused its first completion (HTTP {answer.status_code})",
+            why=answer.text[:500],
+            hint=f"lyc logs {self._name}",
+        )
+        return Seen("running", failure=failure.document())
+
+    def _in_flight(self, replica: Replica) -> int | None:
+        status = self._deps.gateway.status()
+        if status.state in ("absent", "stopped"):
+            return 0
+        return None if status.active is None else status.active.get(replica.id, 0)

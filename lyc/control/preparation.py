@@ -1,0 +1,150 @@
+"""The first half of a deploy: from a spec to all that a release needs, weights and engine included.
+
+resolve → inspect → plan → install the engine → fetch. Every step may be run again; what is there already costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lyc.control.deps import Deps
+from lyc.control.operations import Talk
+from lyc.engines import architectures, options, quantization, speculative, versions
+from lyc.inspection import inspect
+from lyc.planning import plan, surge_fits
+from lyc.ports import Source
+from lyc.records.deployment import DeploymentSpec
+from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot, SourceFile
+from lyc.records.plan import HostFacts, Plan
+from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.records.secret import Secret
+from lyc.spec.model_ref import parse_model
+from lyc.units import show_bytes
+
+Cancelled = Callable[[], None]
+"""Raises when the deploy is no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A model resolved and inspected, its weights not yet here."""
+
+    source: Source
+    listing: Listing
+    facts: ModelFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Decided, but for the weights. digest: equal for wishes that need no new release."""
+
+    spec: DeploymentSpec
+    model: Found
+    draft: Found | None
+    plan: Plan
+    surge: bool
+    digest: str
+
+
+class Preparation:
+    """Does the steps for one spec, telling `talk`."""
+
+    def __init__(self, deps: Deps, spec: DeploymentSpec, credentials: Mapping[str, Secret], talk: Talk) -> None:
+        self._deps = deps
+        self._spec = spec
+        self._credentials = credentials
+        self._talk = talk
+
+    def decide(self) -> Prepared:
+        """Resolve, inspect, plan. Raises before anything is downloaded or started."""
+        spec, wish = self._spec, self._spec.speculative
+        with self._talk.during(Phase.RESOLVE, spec.model) as said:
+            model_source, model_listing = self._resolve(spec.model)
+            drafts = self._resolve(wish.model) if wish and wish.model else None
+            said.append(f"{model_listing.ref} {_short(model_listing.ref)} {show_bytes(model_listing.size)}".strip())
+        with self._talk.during(Phase.INSPECT) as said:
+            model = _inspect(model_source, model_listing)
+            draft = _inspect(*drafts) if drafts else None
+            host = self._deps.host.facts()
+            planned = self._plan(model.facts, draft.facts if draft else None, host)
+            said.append(_describe(model.facts, planned))
+        for warning in planned.warnings:
+            self._talk.warn(warning)
+        return Prepared(spec, model, draft, planned, surge_fits(planned, host), self._digest(model, draft, planned))
+
+    def install(self, prepared: Prepared) -> None:
+        """Make the engine environment complete."""
+        build = prepared.plan.engine
+        if self._deps.installer.bin_dir(build) is not None:
+            return
+        with self._talk.during(Phase.INSTALL, f"{build.distribution} {build.version}"):
+            self._deps.installer.install(build, self._say(Phase.INSTALL))
+
+    def fetch(self, prepared: Prepared, cancelled: Cancelled) -> tuple[Snapshot, Snapshot | None]:
+        """The weights of the model and of its draft, in the cache and verified."""
+        with self._talk.during(Phase.FETCH) as said:
+            model = self._fetch(prepared.model, cancelled)
+            draft = self._fetch(prepared.draft, cancelled) if prepared.draft else None
+            said.append(f"{show_bytes(model.size)} {model.digest[:19]}")
+        return model, draft
+
+    def _resolve(self, written: str) -> tuple[Source, Listing]:
+        ref = parse_model(written, cwd=Path("/"), is_dir=Path.is_dir)
+        source = self._deps.open_source(ref, self._credentials, self._spec.s3_endpoint)
+        return source, source.resolve(ref)
+
+    def _plan(self, facts: ModelFacts, draft: ModelFacts | None, host: HostFacts) -> Plan:
+        spec = self._spec
+        on_cpu = spec.gpu == "cpu" or (spec.gpu == "auto" and not host.accelerators)
+        build = versions.pinned(on_cpu=on_cpu)
+        architectures.check(facts, build)
+        options.check(spec.engine_args, build)
+        quantization.check(spec.quantization, facts, host, build)
+        speculative.check(spec.speculative, facts, draft, build)
+        return plan(spec, facts, host, draft=draft, build=build)
+
+    def _digest(self, model: Found, draft: Found | None, planned: Plan) -> str:
+        """Over everything that distinguishes releases: the spec, what its references point at now, and the engine."""
+        written = dataclasses.asdict(self._spec) | {
+            "model": str(model.listing.ref),
+            "revision": model.listing.ref.revision,
+            "draft": draft.listing.ref.revision if draft else None,
+            "engine": planned.engine.id,
+        }
+        return hashlib.sha256(json.dumps(written, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _fetch(self, found: Found, cancelled: Cancelled) -> Snapshot:
+        def progress(done: int, total: int) -> None:
+            cancelled()
+            self._talk.phase(PhaseEvent(Phase.FETCH, PhaseStatus.PROGRESS, done=done, total=total))
+
+        return self._deps.cache.snapshot(found.source, found.listing, progress)
+
+    def _say(self, phase: Phase) -> Callable[[str], None]:
+        return lambda line: self._talk.phase(PhaseEvent(phase, PhaseStatus.PROGRESS, line))
+
+
+def _inspect(source: Source, listing: Listing) -> Found:
+    def read(file: SourceFile, start: int, length: int | None) -> bytes:
+        return source.read(listing, file, start=start, length=length)
+
+    return Found(source, listing, inspect(listing, read))
+
+
+def _short(ref: ModelRef) -> str:
+    return f"@ {ref.revision[:19]}" if ref.revision else ""
+
+
+def _describe(facts: ModelFacts, planned: Plan) -> str:
+    parts = [*facts.architectures, facts.quantization or facts.dtype or ""]
+    if facts.weights_bytes:
+        parts.append(f"{show_bytes(facts.weights_bytes)} of weights")
+    if planned.max_model_len:
+        parts.append(f"context {planned.max_model_len}")
+    parts.append(f"{planned.engine.distribution} {planned.engine.version} on {planned.accelerator}")
+    return ", ".join(part for part in parts if part)

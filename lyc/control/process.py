@@ -1,0 +1,110 @@
+"""The controller's life: one a home, a socket that only its user can open, threads that end, processes that go on."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+
+import uvicorn
+
+import lyc
+from lyc.control.deploy import Deployer
+from lyc.control.deps import Deps
+from lyc.control.down import Remover
+from lyc.control.feed import Feed
+from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.keys import Keys
+from lyc.control.layout import controller_lock
+from lyc.control.operations import Operations
+from lyc.control.reconcile import Reconciler
+from lyc.control.server import Parts, build
+from lyc.errors import Failed, Locked
+from lyc.records.operation import OperationKind
+from lyc.spec.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 2
+
+
+def claim(settings: Settings) -> int:
+    """Become the controller of this home; the lock ends with the process. Raises Locked `controller-runs-already`."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(controller_lock(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise Locked(
+            "controller-runs-already",
+            f"a controller of {settings.home} runs already (pid {holder})",
+            hint="lyc controller status",
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def private_run_dir(settings: Settings) -> Path:
+    """The folder of the sockets, made 0700. Raises Failed `run-dir-not-ours` when somebody else owns it."""
+    path = settings.run_dir
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = path.lstat()
+    if status.st_uid != os.getuid() or path.is_symlink():
+        raise Failed("run-dir-not-ours", f"{path} belongs to somebody else", hint="choose another LYC_HOME")
+    path.chmod(0o700)
+    return path
+
+
+def listen(path: Path) -> socket.socket:
+    """A socket at `path`, 0600 from its first instant. A stale one is replaced: the lock says that nobody has it."""
+    path.unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old = os.umask(0o177)
+    try:
+        server.bind(str(path))
+    finally:
+        os.umask(old)
+    server.listen(128)
+    return server
+
+
+def run(deps: Deps) -> None:
+    """Serve until told to stop. The caller has claimed the home and set the umask."""
+    private_run_dir(deps.settings)
+    gatekeeper = Gatekeeper(deps)
+    reconciler = Reconciler(deps, gatekeeper)
+    feed = Feed(deps.store, deps.clock)
+    deployer = Deployer(deps, gatekeeper, reconciler)
+    work = {OperationKind.DEPLOY: deployer.run, OperationKind.DOWN: Remover(deps, reconciler).run}
+    operations = Operations(deps, feed, work)
+
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    parts = Parts(
+        deps, gatekeeper, operations, feed, Keys(deps, gatekeeper), started_at=deps.clock(), pid=os.getpid(), stop=stop
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build(parts), log_config=None, access_log=False, lifespan="off", ws="none",
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+    )  # fmt: skip
+    gatekeeper.start()
+    reconciler.start()
+    operations.resume()
+    log.info("controller %s of %s, pid %d", lyc.__version__, deps.settings.home, os.getpid())
+    try:
+        server.run(sockets=[listen(deps.settings.controller_socket)])
+    finally:
+        reconciler.close()
+        gatekeeper.close()
+        deps.store.close()
+        deps.settings.controller_socket.unlink(missing_ok=True)
+        log.info("controller ended; gateway and replicas go on")

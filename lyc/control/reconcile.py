@@ -1,0 +1,258 @@
+"""The loop: load desired and actual state, ask `rollout.decide` for the difference, act, again.
+
+One thread a deployment.
+Each step is written to the store before it is done, and each act is idempotent, so the loop may die at any instant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import shutil
+import threading
+from pathlib import Path
+
+from lyc.control.deps import Deps
+from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.layout import attempt_directory, engine_key, gateway_process
+from lyc.control.observer import Observer
+from lyc.engines import vllm
+from lyc.errors import EngineFailed, LycError
+from lyc.records.deployment import ReleaseState, Replica, ReplicaState
+from lyc.records.engine import EngineProgress, EngineTarget
+from lyc.records.process import ProcessSpec
+from lyc.rollout import Signal, Situation, decide, move
+from lyc.rollout.actions import (
+    Action,
+    CreateReplica,
+    MoveReplica,
+    RemoveDeployment,
+    Retarget,
+    SettleRelease,
+    StartProcess,
+    StopProcess,
+)
+from lyc.rollout.transitions import ENDED
+
+log = logging.getLogger(__name__)
+
+BUSY_SECONDS = 0.1
+IDLE_SECONDS = 0.5
+KEPT_DEAD = 5
+_STEADY = frozenset({ReplicaState.READY}) | ENDED
+
+
+class Worker:
+    """Reconciles one deployment until it is gone."""
+
+    def __init__(self, deps: Deps, gatekeeper: Gatekeeper, name: str) -> None:
+        self._deps = deps
+        self._gatekeeper = gatekeeper
+        self._name = name
+        self._observer = Observer(deps, name)
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"reconcile-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(30)
+
+    def progress(self, replica: str) -> EngineProgress | None:
+        return self._observer.progress(replica)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            pause = IDLE_SECONDS
+            try:
+                situation = self._situation()
+                if situation is None:
+                    return
+                acted = self._step(situation)
+                steady = all(replica.state in _STEADY for replica in situation.replicas)
+                pause = 0.0 if acted else IDLE_SECONDS if steady else BUSY_SECONDS
+            except Exception:
+                log.exception("reconciling %s", self._name)
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def _situation(self) -> Situation | None:
+        store = self._deps.store
+        deployment = store.find_deployment(self._name)
+        if deployment is None:
+            return None
+        replicas = tuple(store.replicas(self._name))
+        seen = {replica.id: self._observer.look(replica) for replica in replicas}
+        # Read after the looks, which may take as long as a first completion: the wish may have changed meanwhile.
+        deployment = store.find_deployment(self._name)
+        if deployment is None:
+            return None
+        return Situation(deployment, tuple(store.releases(self._name)), replicas, seen)
+
+    def _step(self, situation: Situation) -> bool:
+        actions = decide(situation, self._deps.clock(), self._deps.policy)
+        replicas = {replica.id: replica for replica in situation.replicas}
+        for action in actions:
+            self._apply(action, situation, replicas)
+        return any(not isinstance(action, StopProcess) for action in actions)
+
+    def _apply(self, action: Action, situation: Situation, replicas: dict[str, Replica]) -> None:
+        store, now = self._deps.store, self._deps.clock()
+        match action:
+            case CreateReplica(release):
+                self._create(release, now)
+            case MoveReplica():
+                self._move(action, replicas, now)
+            case StartProcess(identity):
+                self._start(replicas[identity], situation, replicas)
+            case StopProcess(identity, grace):
+                log.info("stopping %s", identity)
+                self._deps.supervisor.stop(attempt_directory(self._deps.settings, replicas[identity]), grace=grace)
+            case SettleRelease(number, state, error):
+                log.info("release %s/%d is %s", self._name, number, state)
+                store.set_release_state(self._name, number, state, error)
+                if state is ReleaseState.ACTIVE:
+                    store.change_deployment(self._name, now, error=None)
+            case Retarget(number, error):
+                store.change_deployment(self._name, now, target=number, error=error)
+            case RemoveDeployment():
+                self._remove()
+
+    def _create(self, release: int, now: float) -> None:
+        token = secrets.token_hex(3)
+        identity = f"{self._name}-{release}-{token}"
+        self._deps.store.put_replica(
+            Replica(
+                identity, self._name, release, "local", ReplicaState.PENDING, now, now,
+                socket=str(self._deps.settings.socket(f"r-{secrets.token_hex(6)}")),
+            )
+        )  # fmt: skip
+
+    def _move(self, action: MoveReplica, replicas: dict[str, Replica], now: float) -> None:
+        old = replicas[action.replica]
+        state = move(old.state, action.signal)
+        new = dataclasses.replace(old, state=state, updated_at=now, error=action.error or old.error)
+        match action.signal:
+            case Signal.START | Signal.RETRY:
+                new = dataclasses.replace(new, attempts=old.attempts + 1, retry_at=None)
+            case Signal.DIED:
+                failures = 1 if action.clean else old.failures + 1
+                new = dataclasses.replace(new, failures=failures, retry_at=action.until, ready_at=None)
+            case Signal.PROVEN:
+                new = dataclasses.replace(new, ready_at=now, error=None)
+            case Signal.DRAIN:
+                new = dataclasses.replace(new, drain_deadline=action.until)
+        log.info("replica %s: %s → %s (%s)", old.id, old.state, state, action.signal)
+        self._deps.store.put_replica(new)
+        replicas[old.id] = new
+        if {old.state, state} & {ReplicaState.READY, ReplicaState.DRAINING}:
+            self._gatekeeper.sync()
+        if state in ENDED:
+            self._prune()
+
+    def _start(self, replica: Replica, situation: Situation, replicas: dict[str, Replica]) -> None:
+        try:
+            self._deps.supervisor.start(self._process(replica, situation))
+        except LycError as error:
+            self._move(MoveReplica(replica.id, Signal.GAVE_UP, error.document()), replicas, self._deps.clock())
+
+    def _process(self, replica: Replica, situation: Situation) -> ProcessSpec:
+        release = situation.release(replica.release)
+        if release is None or not Path(release.snapshot_path, "config.json").exists():
+            raise EngineFailed(
+                "weights-missing",
+                f"the weights of {self._name} are no longer in the cache",
+                hint=f"fetch them again: lyc deploy {release.model if release else '…'} --name {self._name}",
+            )
+        plan = release.plan
+        directory = attempt_directory(self._deps.settings, replica)
+        Path(replica.socket).unlink(missing_ok=True)
+        command = vllm.command(
+            plan,
+            EngineTarget(
+                bin_dir=self._deps.installer.install(plan.engine, log.info),
+                work_dir=directory,
+                model_path=Path(release.snapshot_path),
+                socket=Path(replica.socket),
+                served_name=self._name,
+                key=engine_key(self._deps.settings, self._name),
+                draft_path=Path(plan.speculative_model) if plan.speculative_model else None,
+            ),
+        )
+        return ProcessSpec(replica.id, directory, command.argv, command.env, command.files)
+
+    def _prune(self) -> None:
+        """Forget dead replicas beyond the last few, whose logs may still be asked for."""
+        dead = [replica for replica in self._deps.store.replicas(self._name) if replica.state in ENDED]
+        for replica in dead[:-KEPT_DEAD]:
+            self._deps.store.remove_replica(replica.id)
+            self._observer.forget(replica.id)
+            shutil.rmtree(attempt_directory(self._deps.settings, replica).parent, ignore_errors=True)
+
+    def _remove(self) -> None:
+        for replica in self._deps.store.replicas(self._name):
+            Path(replica.socket).unlink(missing_ok=True)
+            self._observer.forget(replica.id)
+        shutil.rmtree(self._deps.settings.deployments_dir / self._name, ignore_errors=True)
+        self._deps.store.remove_deployment(self._name)
+        self._gatekeeper.sync()
+        log.info("deployment %s is gone", self._name)
+
+
+class Reconciler:
+    """All workers, and the sweep for processes that nobody knows."""
+
+    def __init__(self, deps: Deps, gatekeeper: Gatekeeper) -> None:
+        self._deps = deps
+        self._gatekeeper = gatekeeper
+        self._workers: dict[str, Worker] = {}
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Adopt what runs, kill what runs but is not known."""
+        self.sweep()
+        for deployment in self._deps.store.deployments():
+            self.wake(deployment.name)
+
+    def wake(self, name: str) -> None:
+        """Look at this deployment now; it may be new."""
+        with self._lock:
+            worker = self._workers.get(name)
+            if worker is None or not worker.alive():
+                worker = self._workers[name] = Worker(self._deps, self._gatekeeper, name)
+                worker.start()
+        worker.wake()
+
+    def progress(self, name: str, replica: str) -> EngineProgress | None:
+        worker = self._workers.get(name)
+        return worker.progress(replica) if worker else None
+
+    def sweep(self) -> list[int]:
+        """Kill processes of this home that the store does not know. Returns their pids."""
+        store, settings = self._deps.store, self._deps.settings
+        known = [
+            attempt_directory(settings, replica)
+            for deployment in store.deployments()
+            for replica in store.replicas(deployment.name)
+        ]
+        strays = self._deps.supervisor.stray([*known, gateway_process(settings)])
+        if strays:
+            log.warning("killing stray processes %s", strays)
+            self._deps.supervisor.reap(strays)
+        return strays
+
+    def close(self) -> None:
+        """End all threads; processes go on."""
+        for worker in self._workers.values():
+            worker.close()

@@ -1,0 +1,206 @@
+"""The controller's API: FastAPI over a unix socket; thin, every call a few lines over the parts that do the work."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+import lyc
+from lyc.control import views
+from lyc.control.documents import API
+from lyc.control.deps import Deps
+from lyc.control.feed import Feed
+from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.keys import Keys
+from lyc.control.layout import controller_log
+from lyc.control.logs import Logs
+from lyc.control.operations import Operations
+from lyc.errors import LycError, NotAuthorised, NotFound, UsageError
+from lyc.records.deployment import DeploymentSpec
+from lyc.records.operation import OperationKind
+from lyc.spec.names import check_name
+
+NDJSON = "application/x-ndjson"
+
+
+class DeployRequest(BaseModel):
+    """A wish. credentials: environment variables that sources read; never stored beyond the fetch, never shown."""
+
+    spec: DeploymentSpec
+    credentials: dict[str, str] = Field(default_factory=dict, repr=False)
+    name_given: bool = True
+
+
+class KeyRequest(BaseModel):
+    """A key to make. ttl_seconds None = until revoked."""
+
+    label: str = ""
+    ttl_seconds: float | None = Field(default=None, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the API speaks for. stop: ends the controller."""
+
+    deps: Deps
+    gatekeeper: Gatekeeper
+    operations: Operations
+    feed: Feed
+    keys: Keys
+    started_at: float
+    pid: int
+    stop: Callable[[], None]
+
+
+def build(parts: Parts) -> FastAPI:
+    """The application. Calls are synchronous and run in the server's thread pool."""
+    app = FastAPI(title="lyc controller", version=lyc.__version__, docs_url=None, redoc_url=None)
+    app.add_exception_handler(LycError, _show_error)
+    _add_controller(app, parts)
+    _add_deployments(app, parts)
+    _add_operations(app, parts)
+    _add_keys(app, parts)
+    return app
+
+
+def _show_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, LycError)  # noqa: S101 - registered for this class only
+    status = 404 if isinstance(error, NotFound) else 403 if isinstance(error, NotAuthorised) else 400
+    return JSONResponse({"error": error.document()}, status_code=status)
+
+
+def _add_controller(app: FastAPI, parts: Parts) -> None:
+    @app.get("/v1/controller")
+    def controller() -> dict[str, Any]:
+        """The controller and its gateway."""
+        status = parts.deps.gateway.status()
+        port, host = parts.gatekeeper.port, parts.deps.settings.gateway_host
+        return {
+            "version": lyc.__version__,
+            "api": API,
+            "pid": parts.pid,
+            "started_at": parts.started_at,
+            "home": str(parts.deps.settings.home),
+            "log": str(controller_log(parts.deps.settings)),
+            "gateway": {
+                "url": f"http://{host}:{port}" if port else None,
+                "host": host,
+                "port": port,
+                "state": status.state,
+                "pid": status.pid,
+                "error": parts.gatekeeper.error.document() if parts.gatekeeper.error else None,
+            },
+        }
+
+    @app.post("/v1/controller/stop")
+    def stop() -> dict[str, Any]:
+        """End the controller. Gateway and replicas go on; the next command takes them over."""
+        serving = [deployment.name for deployment in parts.deps.store.deployments()]
+        threading.Timer(0.05, parts.stop).start()  # after this answer has been sent
+        return {"stopped": True, "serving": serving}
+
+
+def _add_deployments(app: FastAPI, parts: Parts) -> None:
+    store = parts.deps.store
+    shown = views.Views(parts.deps, parts.gatekeeper)
+    logs = Logs(parts.deps)
+
+    @app.put("/v1/deployments/{name}", status_code=202)
+    def deploy(name: str, request: DeployRequest) -> dict[str, Any]:
+        """Store a wish and start on it."""
+        check_name(name)
+        if request.spec.name != name:
+            raise UsageError("name-mismatch", f"the spec is for {request.spec.name!r}, the call for {name!r}")
+        wish = {"spec": asdict(request.spec), "name_given": request.name_given}
+        return {"operation": parts.operations.begin(OperationKind.DEPLOY, name, wish, request.credentials).id}
+
+    @app.get("/v1/deployments")
+    def deployments() -> dict[str, Any]:
+        """All deployments."""
+        return {"deployments": [shown.deployment(deployment) for deployment in store.deployments()]}
+
+    @app.get("/v1/deployments/{name}")
+    def deployment(name: str) -> dict[str, Any]:
+        """One deployment."""
+        return shown.deployment(store.deployment(name))
+
+    @app.delete("/v1/deployments/{name}", status_code=202)
+    def down(name: str, drain_timeout: float = 30.0) -> dict[str, Any]:
+        """Drain, stop and forget a deployment."""
+        store.deployment(name)
+        return {"operation": parts.operations.begin(OperationKind.DOWN, name, {"drain_timeout": drain_timeout}).id}
+
+    @app.get("/v1/deployments/{name}/logs")
+    def read_logs(
+        name: str,
+        tail: int | None = None,
+        since: float | None = None,
+        follow: bool = False,
+        replica: str | None = None,
+    ) -> StreamingResponse:
+        """Log lines, as NDJSON."""
+        lines, offsets = logs.read(name, tail=tail, since=since, replica=replica)
+
+        def stream() -> Iterator[str]:
+            yield "".join(_line(asdict(line)) for line in lines)
+            if not follow:
+                return
+            stop = threading.Event()
+            try:
+                for fresh in logs.follow(name, offsets=offsets, replica=replica, stop=stop):
+                    yield "".join(_line(asdict(line)) for line in fresh) or "\n"
+            finally:
+                stop.set()
+
+        return StreamingResponse(stream(), media_type=NDJSON)
+
+
+def _add_operations(app: FastAPI, parts: Parts) -> None:
+    @app.get("/v1/operations/{identity}")
+    def operation(identity: str) -> dict[str, Any]:
+        """One operation. Its request is left out: it may hold an environment with secrets."""
+        document = asdict(parts.deps.store.operation(identity))
+        del document["request"]
+        return document
+
+    @app.get("/v1/operations/{identity}/events")
+    def events(identity: str, after: int = 0) -> StreamingResponse:
+        """Events as NDJSON; an empty line now and then shows that the controller lives."""
+        parts.deps.store.operation(identity)
+
+        def stream() -> Iterator[str]:
+            for event in parts.feed.follow(identity, after):
+                yield _line(asdict(event)) if event else "\n"
+
+        return StreamingResponse(stream(), media_type=NDJSON)
+
+
+def _add_keys(app: FastAPI, parts: Parts) -> None:
+    @app.get("/v1/deployments/{name}/keys")
+    def keys(name: str) -> dict[str, Any]:
+        """The keys of a deployment, revoked ones too."""
+        parts.deps.store.deployment(name)
+        return {"keys": [views.key(key) for key in parts.deps.store.list_keys(name)]}
+
+    @app.post("/v1/deployments/{name}/keys", status_code=201)
+    def create_key(name: str, request: KeyRequest) -> dict[str, Any]:
+        """Make a key. The answer is the only place where it is ever shown."""
+        key, secret = parts.keys.create(name, request.label, request.ttl_seconds)
+        return views.key(key) | {"key": secret.reveal()}
+
+    @app.delete("/v1/deployments/{name}/keys/{identity}")
+    def revoke_key(name: str, identity: str) -> dict[str, Any]:
+        """Close a key, at once."""
+        key = parts.keys.revoke(name, identity)
+        return {"id": key.id, "revoked_at": key.revoked_at}
+
+
+def _line(document: dict[str, Any]) -> str:
+    return json.dumps(document, default=str) + "\n"

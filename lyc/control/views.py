@@ -1,0 +1,102 @@
+"""What the API shows of the store: plain dicts, described in docs/controller-api.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lyc.control.deps import Deps
+from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.layout import attempt_directory
+from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
+from lyc.records.key import Key
+from lyc.rollout import Situation, summarise
+
+_UP = frozenset({ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.PROBING, ReplicaState.READY})
+
+
+class Views:
+    """Reads the store, and of the world only which pid a replica has."""
+
+    def __init__(self, deps: Deps, gatekeeper: Gatekeeper) -> None:
+        self._deps = deps
+        self._gatekeeper = gatekeeper
+
+    def deployment(self, deployment: Deployment) -> dict[str, Any]:
+        store, name = self._deps.store, deployment.name
+        releases, replicas = tuple(store.releases(name)), tuple(store.replicas(name))
+        situation = Situation(deployment, releases, replicas)
+        shown = situation.release(deployment.target) or (releases[-1] if releases else None)
+        running = store.running_operations(name)
+        ready = sum(r.state is ReplicaState.READY for r in replicas if shown and r.release == shown.number)
+        desired = shown.spec.min_replicas if shown and deployment.target and not deployment.stopping else 0
+        return {
+            "name": name,
+            "state": summarise(situation) if releases or not running else "pending",
+            "url": self._gatekeeper.url(name),
+            "model": shown.model if shown else _wished(running[0].request) if running else None,
+            "release": shown.number if shown else None,
+            "host": shown.spec.host if shown else None,
+            "gpu": shown.plan.accelerator if shown else None,
+            "engine": shown.plan.engine.id if shown else None,
+            "min": shown.spec.min_replicas if shown else None,
+            "max": shown.spec.max_replicas if shown else None,
+            "replicas": {"ready": ready, "desired": desired},
+            "replica_list": [self._replica(replica) for replica in replicas],
+            "releases": [_release(release) for release in releases],
+            "operation": running[0].id if running else None,
+            "error": deployment.error or _last_error(replicas),
+            "warnings": list(shown.plan.warnings) if shown else [],
+            "created_at": deployment.created_at,
+            "updated_at": deployment.updated_at,
+        }
+
+    def _replica(self, replica: Replica) -> dict[str, Any]:
+        pid = None
+        if replica.state in _UP or replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPING):
+            status = self._deps.supervisor.status(attempt_directory(self._deps.settings, replica))
+            pid = status.pid if status.state == "running" else None
+        return {
+            "id": replica.id,
+            "release": replica.release,
+            "state": replica.state.value,
+            "host": replica.host,
+            "pid": pid,
+            "created_at": replica.created_at,
+            "ready_at": replica.ready_at,
+            "attempts": replica.attempts,
+            "error": replica.error,
+        }
+
+
+def key(item: Key) -> dict[str, Any]:
+    """A key without anything that opens a door."""
+    return {
+        "id": item.id,
+        "label": item.label,
+        "prefix": item.prefix,
+        "created_at": item.created_at,
+        "expires_at": item.expires_at,
+        "revoked_at": item.revoked_at,
+    }
+
+
+def _release(release: Release) -> dict[str, Any]:
+    return {
+        "number": release.number,
+        "state": release.state.value,
+        "model": release.model,
+        "created_at": release.created_at,
+        "error": release.error,
+    }
+
+
+def _wished(request: dict[str, object]) -> str | None:
+    spec = request.get("spec")
+    return str(spec["model"]) if isinstance(spec, dict) and "model" in spec else None
+
+
+def _last_error(replicas: tuple[Replica, ...]) -> dict[str, object] | None:
+    """Why the newest replica is not well, if it is not."""
+    if not replicas or replicas[-1].state not in (ReplicaState.BACKOFF, ReplicaState.FAILED):
+        return None
+    return replicas[-1].error
