@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -42,5 +42,5 @@ def from_row(cls: type[T], row: Mapping[str, Any]) -> T:
         for name, value in row.items()
         if name in names
     }
-    record: T = _adapter(cls).validate_python(values)
+    record: T = _adapter(cast("Any", cls)).validate_python(values)
     return record
