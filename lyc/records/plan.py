@@ -19,7 +19,11 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What a machine has, read just now. Memory and disk in bytes. cpu_flags as the kernel names them."""
+    """What a machine has, read just now. Memory and disk in bytes. cpu_flags as the kernel names them.
+
+    cpus, memory_total and memory_available are what this account may use (affinity, cgroup). node_memory_available:
+    free memory of the roomiest memory node, which bounds one CPU engine; None where there are no nodes.
+    """
 
     name: str
     os: str
@@ -31,6 +35,7 @@ class HostFacts:
     cpu_flags: frozenset[str] = frozenset()
     accelerators: tuple[Accelerator, ...] = ()
     driver: str | None = None
+    node_memory_available: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,30 @@
+"""Which of a host's cards a deployment gets, or its CPU."""
+
+from __future__ import annotations
+
+from lyc.errors import NoFit
+from lyc.records.plan import Accelerator, HostFacts
+
+CPU = "cpu"
+AUTO = "auto"
+
+
+def placement(gpu: str, host: HostFacts) -> Accelerator:
+    """The accelerator for the wish `gpu` (auto, cpu, or a card's catalogue name): the one with most memory free.
+
+    Raises NoFit, naming what the host has.
+    """
+    cards = host.accelerators
+    if gpu == CPU or (gpu == AUTO and not cards):
+        return Accelerator(CPU, memory_total=host.memory_total, memory_free=host.memory_available)
+    wanted = [card for card in cards if gpu in (AUTO, card.name)]
+    if not wanted:
+        has = ", ".join(sorted({card.product or card.name for card in cards}))
+        raise NoFit(
+            "no-such-gpu",
+            f"{host.name} has no GPU of the kind {gpu}",
+            why=f"it has {has}" if has else "it has no GPU that nvidia-smi shows",
+            where="--gpu",
+            hint=f"choose --gpu {cards[0].name}" if cards else "choose --gpu cpu, or another host",
+        )
+    return max(wanted, key=lambda card: card.memory_free)
