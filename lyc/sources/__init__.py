@@ -9,3 +9,7 @@ manifest    the identity of a snapshot (pure)
 disk        what the file system can do, and its errors in lyc's words
 hashes      SHA-256 of local files, remembered by inode and time
 """
+
+from lyc.sources.open import open_source
+
+__all__ = ["open_source"]

@@ -34,6 +34,7 @@ class FileMark:
 
 
 def mark_of(stat: os.stat_result) -> FileMark:
+    """The mark of a file from its stat."""
     return FileMark(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
@@ -54,6 +55,7 @@ def sha256_file(path: Path, seen: Callable[[int], None]) -> tuple[str, FileMark]
 
 
 def changed(path: Path) -> Failed:
+    """The error of a file that is no longer what was listed."""
     return Failed(
         "source-changed",
         f"{path.name} changed while it was read",

@@ -17,7 +17,7 @@ from lyc.ports import ByteProgress
 from lyc.records.model import Listing, ModelRef, SourceFile
 from lyc.sources.hashes import CHUNK, FileMark, HashIndex, changed, mark_of, sha256_file
 from lyc.sources.manifest import revision
-from lyc.sources.select import select
+from lyc.sources.select import is_model_folder, select
 
 
 class LocalSource:
@@ -147,7 +147,7 @@ def _names(root: Path) -> Iterator[str]:
     """Regular files at the top and one folder down; links to files count, links to folders do not."""
     for entry in os.scandir(root):
         if entry.is_dir(follow_symlinks=False):
-            if not entry.name.startswith(".") and os.access(entry.path, os.R_OK | os.X_OK):
+            if is_model_folder(entry.name):
                 yield from (f"{entry.name}/{below.name}" for below in os.scandir(entry) if _is_file(below))
         elif _is_file(entry):
             yield entry.name

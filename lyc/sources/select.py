@@ -47,12 +47,17 @@ def select(paths: Iterable[str]) -> Selection:
     return Selection(tuple(sorted(keep)), tuple(path for path in plain if _is_refused(path)))
 
 
+def is_model_folder(name: str) -> bool:
+    """Whether a folder beside config.json can hold files of the model, so that it is worth a look."""
+    return _SUBFOLDER.fullmatch(name) is not None
+
+
 def _is_plain(path: str) -> bool:
     """At the top or in a known folder, and fit to be a file's name anywhere."""
     folder, slash, name = path.rpartition("/")
     if not name or name.startswith(".") or "\\" in path or not path.isprintable() or len(name.encode()) > 255:
         return False
-    return not slash or _SUBFOLDER.fullmatch(folder) is not None
+    return not slash or is_model_folder(folder)
 
 
 def _wanted(path: str) -> bool:

@@ -1,0 +1,126 @@
+"""The header of one safetensors file: which tensors lie where. Reads a few kilobytes, never the weights.
+
+The format (huggingface/safetensors, README): 8 bytes little-endian length N, then N bytes of JSON
+`{name: {dtype, shape, data_offsets: [begin, end]}, "__metadata__": {…}}`, then the data, without gaps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lyc.errors import SpecError
+from lyc.records.model import SourceFile
+
+Read = Callable[[SourceFile, int, int | None], bytes]
+"""(file, start, length or None for all) → bytes. Does the I/O, so that inspection does none."""
+
+LONGEST = 100_000_000
+"""Bytes. The limit of the format's own implementation for N."""
+
+_FIRST = 64 << 10  # one request reads most headers whole
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHeader:
+    """names: the tensors. bytes_by_dtype: data bytes per dtype, as the format names dtypes (`BF16`)."""
+
+    names: frozenset[str]
+    bytes_by_dtype: dict[str, int]
+
+    @property
+    def data_bytes(self) -> int:
+        return sum(self.bytes_by_dtype.values())
+
+
+def read_header(file: SourceFile, read: Read) -> TensorHeader:
+    """The header of `file`, checked against its size. SpecError `truncated-weights` or `invalid-weights`."""
+    first = read(file, 0, min(_FIRST, file.size))
+    if len(first) < 8:
+        raise _truncated(file, f"it has {file.size} bytes, and the header alone needs more")
+    length = int.from_bytes(first[:8], "little")
+    if length > LONGEST:
+        why = f"its header would have {length} bytes, and {LONGEST} is the most"
+        raise _invalid(file, f"{why}; it is probably no safetensors file")
+    if 8 + length > file.size:
+        raise _truncated(file, f"its header ends at byte {8 + length}, the file at {file.size}")
+    text = first[8 : 8 + length]
+    if len(text) < length:
+        text += read(file, 8 + len(text), length - len(text))
+    if len(text) < length:
+        raise _truncated(file, f"only {8 + len(text)} bytes could be read")
+    return parse_header(file, text)
+
+
+def parse_header(file: SourceFile, text: bytes) -> TensorHeader:
+    """The header from its JSON. `file.size` must be exactly 8 + len(text) + the tensors' bytes."""
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(file, f"its header is not JSON ({_position(error)})") from error
+    if not isinstance(rows, dict):
+        raise _invalid(file, "its header is not a JSON object")
+    rows.pop("__metadata__", None)
+    spans, sizes = [], Counter[str]()
+    for name, row in rows.items():
+        begin, end, dtype = _tensor(file, name, row)
+        spans.append((begin, end))
+        sizes[dtype] += end - begin
+    at = 0
+    for begin, end in sorted(spans):
+        if begin != at:
+            raise _invalid(file, f"its tensors leave a gap or overlap at byte {at} of the data")
+        at = end
+    expected = 8 + len(text) + at
+    if expected > file.size:
+        raise _truncated(file, f"its header promises {expected} bytes, the file has {file.size}")
+    if expected < file.size:
+        raise _invalid(file, f"its header accounts for {expected} bytes, the file has {file.size}")
+    return TensorHeader(frozenset(rows), dict(sizes))
+
+
+def _tensor(file: SourceFile, name: str, row: object) -> tuple[int, int, str]:
+    """begin, end and dtype of one tensor; its shape must agree with them."""
+    match row:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
+            pass
+        case _:
+            raise _invalid(file, f"the entry of tensor {name[:80]!r} is incomplete")
+    if not all(type(side) is int and side >= 0 for side in shape) or not 0 <= begin <= end:
+        raise _invalid(file, f"the entry of tensor {name[:80]!r} has impossible numbers")
+    bits = _BITS.get(dtype)
+    if bits is not None and math.prod(shape) * bits != (end - begin) * 8:
+        raise _invalid(file, f"shape and bytes of tensor {name[:80]!r} do not agree")
+    return begin, end, dtype
+
+
+def _position(error: Exception) -> str:
+    return f"column {error.colno}" if isinstance(error, json.JSONDecodeError) else type(error).__name__
+
+
+def _truncated(file: SourceFile, why: str) -> SpecError:
+    return SpecError(
+        "truncated-weights",
+        f"{file.path} is cut short",
+        why=why,
+        where=file.path,
+        hint="copy or download this file again; a full disk or a broken upload leaves such files",
+    )
+
+
+def _invalid(file: SourceFile, why: str) -> SpecError:
+    return SpecError(
+        "invalid-weights",
+        f"{file.path} is not a valid safetensors file",
+        why=why,
+        where=file.path,
+        hint="save the model again with save_pretrained(…, safe_serialization=True)",
+    )

@@ -1,0 +1,56 @@
+"""ModelRef → the source that has it. A vendor's library is imported only when it is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lyc.ports import ByteProgress, Source
+from lyc.records.model import ModelRef, SourceKind
+from lyc.records.secret import Secret
+
+
+def open_source(
+    ref: ModelRef,
+    *,
+    credentials: Mapping[str, Secret],
+    s3_endpoint: str | None,
+    cache: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    hashing: ByteProgress | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Source:
+    """The source of `ref`. Touches neither disk nor network.
+
+    Args:
+        credentials: by the names of the environment variables: `HF_TOKEN`, `HF_ENDPOINT`, `AWS_*`. They alone count;
+            those of this process do not.
+        s3_endpoint: `--s3-endpoint`; wins over `AWS_ENDPOINT_URL` of the credentials.
+        cache: the root of the cache of weights, where digests of local files and made samples are kept.
+        environ: for what a sample is made with (`PIP_*`, `UV_*`, proxies).
+        hashing: hears how far the hashing of a local folder is.
+        say: hears what the making of a sample does.
+    """
+    match ref.kind:
+        case SourceKind.LOCAL:
+            from lyc.sources.local import LocalSource  # noqa: PLC0415
+
+            return LocalSource(index_folder=cache and cache / "index", hashing=hashing)
+        case SourceKind.HF:
+            from lyc.sources.huggingface import HuggingFaceSource  # noqa: PLC0415
+
+            return HuggingFaceSource(token=credentials.get("HF_TOKEN"), endpoint=_value(credentials, "HF_ENDPOINT"))
+        case SourceKind.S3:
+            from lyc.sources.s3 import S3Source  # noqa: PLC0415
+
+            return S3Source(credentials, endpoint=s3_endpoint or _value(credentials, "AWS_ENDPOINT_URL"))
+        case SourceKind.SAMPLE:
+            from lyc.sources.sample import SampleSource  # noqa: PLC0415
+
+            return SampleSource(folder=cache and cache / "samples", environ=environ, say=say)
+
+
+def _value(credentials: Mapping[str, Secret], name: str) -> str | None:
+    found = credentials.get(name)
+    return found.reveal() if found else None

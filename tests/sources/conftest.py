@@ -1,0 +1,57 @@
+"""Small valid models, made on the spot."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lyc.sources.cache import ContentCache
+
+
+def write_model(folder: Path, *, size: int = 300_000, shards: int = 1, seed: int = 0) -> Path:
+    """A folder that inspection takes: config, tokenizer and `shards` safetensors files of about `size` bytes each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(seed)
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "seed": seed}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0, "b": 1}}}))
+    (folder / "tokenizer_config.json").write_text("{}")
+    names = ["model.safetensors"]
+    if shards > 1:
+        names = [f"model-{at + 1:05d}-of-{shards:05d}.safetensors" for at in range(shards)]
+        weights = {f"w{at}": name for at, name in enumerate(names)}
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    for at, name in enumerate(names):
+        row = {f"w{at}": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
+        text = json.dumps(row).encode()
+        (folder / name).write_bytes(struct.pack("<Q", len(text)) + text + chance.randbytes(size))
+    return folder
+
+
+@pytest.fixture
+def make_model() -> Callable[..., Path]:
+    return write_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ContentCache:
+    return ContentCache(tmp_path / "cache", pause=lambda _: None)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Wait for `condition`, and fail with `what` if it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.005)
