@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -92,12 +93,15 @@ class ControllerClient:
     def operation(self, id_: str) -> OperationDocument:
         return cast("OperationDocument", self._call("GET", f"/v1/operations/{_q(id_)}"))
 
-    def events(self, id_: str, *, after: int = 0, timeout: float | None = None) -> Iterator[EventDocument]:
+    def events(
+        self, id_: str, *, after: int = 0, silence: float | None = None, deadline: float | None = None
+    ) -> Iterator[EventDocument]:
         """Events with a larger `seq` than `after`, until the operation ends or the controller goes away.
 
-        timeout: seconds of silence after which TimeoutError is raised; None waits for ever.
+        Raises TimeoutError after `silence` seconds without a sign of life, and at `deadline` (monotonic clock), which
+        is looked at whenever the controller says anything; it does so every few seconds.
         """
-        lines = self._stream(f"/v1/operations/{_q(id_)}/events", {"after": after}, timeout)
+        lines = self._stream(f"/v1/operations/{_q(id_)}/events", {"after": after}, silence, deadline)
         return (cast("EventDocument", line) for line in lines)
 
     def logs(
@@ -140,20 +144,24 @@ class ControllerClient:
             raise Failed("odd-answer", f"the controller's answer to {method} {path} is not a JSON object")
         return document
 
-    def _stream(self, path: str, query: _Query, timeout: float | None) -> Iterator[dict[str, object]]:
+    def _stream(
+        self, path: str, query: _Query, silence: float | None, deadline: float | None = None
+    ) -> Iterator[dict[str, object]]:
         """The request is made at once, so that its errors are raised here and not at the first line."""
-        connection, response = self._request("GET", path, query, None, timeout)
-        return self._lines(connection, response)
+        connection, response = self._request("GET", path, query, None, silence)
+        return self._lines(connection, response, deadline)
 
     def _lines(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float | None
     ) -> Iterator[dict[str, object]]:
         try:
             # readline gives "" both at the end and where the sender was killed: the reader knows its last line.
             while line := response.readline():
-                document = _object(line) if line.strip() else None
+                document = _object(line) if line.strip() else None  # an empty line is a sign of life
                 if document is not None:
                     yield document
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise TimeoutError
         except TimeoutError:
             raise
         except (OSError, http.client.HTTPException) as problem:

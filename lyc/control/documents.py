@@ -12,12 +12,27 @@ API = 1
 """Number of the API. It grows when a client written for the old one would be misled by the new one."""
 
 
+class ErrorDocument(TypedDict):
+    """`lyc.errors.LycError.document`."""
+
+    kind: str
+    ref: str
+    what: str
+    why: str
+    where: str
+    hint: str
+    detail: list[str]
+    exit_code: int
+    retry: str
+
+
 class GatewayDocument(TypedDict):
-    url: str
+    url: str | None
     host: str
-    port: int
+    port: int | None
     state: str
     pid: int | None
+    error: ErrorDocument | None
 
 
 class ControllerDocument(TypedDict):
@@ -33,20 +48,6 @@ class ControllerDocument(TypedDict):
 class StopDocument(TypedDict):
     stopped: bool
     serving: list[str]
-
-
-class ErrorDocument(TypedDict):
-    """`lyc.errors.LycError.document`."""
-
-    kind: str
-    ref: str
-    what: str
-    why: str
-    where: str
-    hint: str
-    detail: list[str]
-    exit_code: int
-    retry: str
 
 
 class ReplicaDocument(TypedDict):
@@ -74,16 +75,18 @@ class ReplicaCounts(TypedDict):
 
 
 class DeploymentDocument(TypedDict):
+    """None where nothing is decided yet: the first deploy still looks at the model."""
+
     name: str
     state: str
-    url: str
-    model: str
+    url: str | None
+    model: str | None
     release: int | None
-    host: str
-    gpu: str
+    host: str | None
+    gpu: str | None
     engine: str | None
-    min: int
-    max: int
+    min: int | None
+    max: int | None
     replicas: ReplicaCounts
     replica_list: list[ReplicaDocument]
     releases: list[ReleaseDocument]
@@ -101,7 +104,7 @@ class DeployResult(TypedDict):
     release: int
     host: str
     changed: bool
-    ready: int
+    ready: bool
     first: bool
     served_name: str
     seconds: float
@@ -129,7 +132,7 @@ class EventDocument(TypedDict):
 
 class LogDocument(TypedDict):
     replica: str
-    at: float | None
+    at: float
     line: str
 
 

@@ -34,9 +34,15 @@ class Setting:
     choices: tuple[str, ...] = ()
     secret: bool = False
 
+    @property
+    def usage(self) -> str:
+        """`--home DIR`, as help shows it; empty without a flag."""
+        value = {"path": " DIR", "address": " ADDRESS", "port": " PORT", "switch": ""}.get(self.kind, " VALUE")
+        return f"{self.flag}{value}" if self.flag else ""
+
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("home", "LYC_HOME", "~/.lyc", "State of lyc: database, logs, sockets, keys (as hashes).", "--home",
+    Setting("home", "LYC_HOME", "~/.lyc", "Where lyc keeps its state.", "--home",
             kind="path"),
     Setting("cache", "LYC_CACHE", "$XDG_CACHE_HOME/lyc, or ~/.cache/lyc", "Weights, by content; safe to delete.",
             "--cache", "cache", "path"),
@@ -46,15 +52,15 @@ SETTINGS: tuple[Setting, ...] = (
             "--gateway-host", "gateway_host", "address"),
     Setting("gateway_port", "LYC_GATEWAY_PORT", "8484", "Port of the gateway; 0 chooses a free one.",
             "--gateway-port", "gateway_port", "port"),
-    Setting("controller", "LYC_CONTROLLER", "local", "Which controller to talk to; `local` starts one when needed.",
+    Setting("controller", "LYC_CONTROLLER", "local", "Which controller to talk to.",
             "--controller", "controller", choices=("local",)),
-    Setting("log_level", "LYC_LOG_LEVEL", "info", "How much the controller writes into its log.",
+    Setting("log_level", "LYC_LOG_LEVEL", "info", "What the controller logs.",
             "--log-level", "log_level", choices=("debug", "info", "warning", "error")),
-    Setting("no_color", "NO_COLOR", "off", "No colours; any value that is not empty means on.",
+    Setting("no_color", "NO_COLOR", "off", "No colours.",
             "--no-color", "no_color", "switch"),
-    Setting("plain", "LYC_PLAIN", "off", "One line a phase instead of live bars, as without a terminal.",
+    Setting("plain", "LYC_PLAIN", "off", "One line a phase, no live bars.",
             "--plain", "plain", "switch"),
-    Setting("quiet", "LYC_QUIET", "off", "No talk on stderr, only warnings and errors.", "--quiet", "quiet", "switch"),
+    Setting("quiet", "LYC_QUIET", "off", "Only warnings and errors on stderr.", "--quiet", "quiet", "switch"),
 )  # fmt: skip
 
 CREDENTIALS: tuple[Setting, ...] = (

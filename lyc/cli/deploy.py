@@ -1,0 +1,217 @@
+"""`lyc deploy`: say what is wished, watch it come true, prove it with one real request, print URL and key."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from lyc.cli.options import Json, duration
+from lyc.cli.session import Session, open_session
+from lyc.errors import Interrupted, Pending
+
+if TYPE_CHECKING:
+    from lyc.cli.proof import Proof
+    from lyc.control.documents import DeployResult, NewKeyDocument
+    from lyc.records.deployment import DeploymentSpec
+
+EXAMPLES = """
+lyc deploy sample:smollm2-135m
+lyc deploy acme/support-8b --gpu h100 --max-model-len 8k
+lyc deploy ./merged-model --name support --env HF_HUB_OFFLINE=1
+lyc deploy s3://models/support-8b --s3-endpoint https://s3.example.eu
+lyc deploy acme/support-8b --speculative draft_model:acme/draft-1b,tokens=4
+lyc deploy -f lyc.toml --json
+"""
+
+
+def deploy(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A folder, org/name[@revision], hf:org/name[@revision], s3://bucket/prefix or sample:NAME.",
+        ),
+    ] = None,
+    *,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read a lyc.toml; flags win over it.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the deployment; default: the model's.")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option("--gpu", metavar="CARD", help="auto, cpu, or a card such as h100.")] = None,
+    host: Annotated[str | None, typer.Option("--host", metavar="HOST", help="Where: local is this machine.")] = None,
+    quantization: Annotated[
+        str | None, typer.Option("--quantization", metavar="METHOD", help="Such as fp8; default: as the weights are.")
+    ] = None,
+    speculative: Annotated[
+        str | None,
+        typer.Option(
+            "--speculative",
+            metavar="METHOD[:MODEL][,tokens=N]",
+            help="ngram, suffix, mtp, draft_model:MODEL, eagle:MODEL or eagle3:MODEL.",
+        ),
+    ] = None,
+    max_model_len: Annotated[
+        str | None, typer.Option("--max-model-len", metavar="TOKENS", help="Prompt and answer together: 8192 or 8k.")
+    ] = None,
+    minimum: Annotated[int | None, typer.Option("--min", metavar="N", help="Replicas always there; default 1.")] = None,
+    maximum: Annotated[int | None, typer.Option("--max", metavar="N", help="Replicas at most; default 1.")] = None,
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option("--engine-arg", metavar="NAME=VALUE", help="Option of vLLM without its dashes; repeatable."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME[=VALUE]", help="Environment of the engine; NAME alone takes yours."),
+    ] = None,
+    s3_endpoint: Annotated[
+        str | None, typer.Option("--s3-endpoint", metavar="URL", help="S3-compatible service, for s3:// models.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it serves, or exit 8 at once.")] = True,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="TIME", help="Stop waiting after 90s, 15m …, and exit 8.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve a model; get a URL and a key.
+
+    Doing it twice changes nothing; a changed wish makes a new release, and the old one serves until the new one is
+    ready. The deploy goes on in the background if you stop watching it.
+    """
+    from lyc.cli.wish import pairs, variables, wished
+
+    session = open_session(context, as_json=as_json)
+    flags = {
+        "model": model,
+        "name": name,
+        "gpu": gpu,
+        "host": host,
+        "quantization": quantization,
+        "speculative": speculative,
+        "max_model_len": max_model_len,
+        "min": minimum,
+        "max": maximum,
+        "engine_args": pairs(engine_arg or [], "--engine-arg"),
+        "env": variables(env or [], os.environ),
+        "s3_endpoint": s3_endpoint,
+    }
+    seconds = duration(timeout, "--timeout")
+    spec, name_given = wished(flags, file=file, cwd=Path.cwd(), environ=os.environ)
+    _Deploy(session, spec, name_given, wait, seconds).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Deploy:
+    session: Session
+    spec: DeploymentSpec
+    name_given: bool
+    wait: bool
+    seconds: float | None
+
+    def run(self) -> None:
+        """Exits 8 where nobody waits for the end."""
+        from lyc.cli.follow import follow
+
+        deadline = None if self.seconds is None else time.monotonic() + self.seconds
+        stored = False
+        try:
+            with self.session.progress() as progress:
+                client = self.session.client(progress)
+                operation = client.deploy(
+                    self.spec, credentials=_credentials(), name_given=self.name_given, timeout=self.seconds
+                )
+                stored = True
+                if not self.wait:
+                    self._leave(operation)
+                result = cast("DeployResult", follow(self.session.client, operation, progress, deadline=deadline))
+        except KeyboardInterrupt:
+            raise self._interrupted(stored) from None
+        except Pending as problem:
+            problem.hint = problem.hint or self._next()
+            raise
+        self._finish(result)
+
+    def _finish(self, result: DeployResult) -> None:
+        from lyc.cli.proof import prove
+
+        client = self.session.client()
+        key = client.create_key(result["name"], label="default") if result["first"] else None
+        try:
+            proof = prove(client, result, key)
+        except KeyboardInterrupt:
+            proof = None  # the endpoint serves, and its key must not be lost
+        except BaseException:
+            if key is not None:  # nobody has seen it: the next deploy makes another
+                client.revoke_key(result["name"], key["id"])
+            raise
+        self._show(result, key, proof)
+
+    def _show(self, result: DeployResult, key: NewKeyDocument | None, proof: Proof | None) -> None:
+        from lyc.cli.snippets import card
+        from lyc.units import show_duration
+
+        output = self.session.output
+        secret = key["key"] if key else None
+        document: dict[str, object] = {
+            "name": result["name"],
+            "state": "ready",
+            "url": result["url"],
+            "key": secret,
+            "model": result["model"],
+            "release": result["release"],
+            "host": result["host"],
+            "changed": result["changed"],
+            "served_name": result["served_name"],
+            "seconds": round(result["seconds"], 3),
+            "proof": proof.document() if proof else None,
+        }
+        if proof:
+            output.done(f"answered a {proof.kind} request in {show_duration(proof.seconds)}")
+        if result["changed"]:
+            output.done(f"{result['name']} is ready: release {result['release']}, {show_duration(result['seconds'])}")
+        else:
+            output.done(f"{result['name']} is as wished already: nothing was changed (release {result['release']})")
+        output.answer(document, card(result, secret, chat=proof is None or proof.kind == "chat"))
+        if key is not None:
+            output.hint("the key is shown this once; lyc keys create makes another")
+
+    def _leave(self, operation: str) -> None:
+        name = self.spec.name
+        document = {"name": name, "state": "pending", "url": None, "key": None, "model": self.spec.model}
+        output = self.session.output
+        output.answer({**document, "release": None, "host": self.spec.host, "operation": operation}, "")
+        output.say(f"the deploy of {name} goes on in the background")
+        output.hint(self._next())
+        raise typer.Exit(Pending.exit_code)
+
+    def _interrupted(self, stored: bool) -> Interrupted:
+        if not stored:
+            return Interrupted("interrupted", "interrupted before anything was deployed")
+        return Interrupted(
+            "interrupted",
+            "you stopped watching",
+            why=f"the deploy of {self.spec.name} goes on in the background",
+            hint=self._next(),
+        )
+
+    def _next(self) -> str:
+        name = self.spec.name
+        return (
+            f"lyc status {name}     what it does now\n"
+            f"lyc logs {name} -f    what the engine says\n"
+            f"lyc down {name}       stop it"
+        )
+
+
+def _credentials() -> Mapping[str, str]:
+    from lyc.cli.credentials import gather
+
+    return gather(os.environ)

@@ -1,0 +1,7 @@
+"""stub"""
+
+EXAMPLES = "lyc doctor"
+
+
+def doctor() -> None:
+    "stub"

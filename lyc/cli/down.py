@@ -1,0 +1,69 @@
+"""`lyc down NAME`: let running requests end, then stop and forget a deployment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lyc.cli.options import Json, Name, duration, existing
+from lyc.cli.session import open_session
+from lyc.errors import Interrupted, Pending
+
+if TYPE_CHECKING:
+    from lyc.control.documents import DeploymentDocument
+
+EXAMPLES = """
+lyc down support-8b
+lyc down support-8b --yes --drain-timeout 2m
+"""
+_DRAIN_SECONDS = 30.0
+
+
+def down(
+    context: typer.Context,
+    name: Name,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    drain_timeout: Annotated[
+        str, typer.Option("--drain-timeout", metavar="TIME", help="How long running requests may take to end.")
+    ] = "30s",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is gone, or exit 8 at once.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Drain and stop a deployment.
+
+    Running requests may end, then the replicas stop, and the keys are forgotten. The weights stay in the cache.
+    """
+    from lyc.cli.follow import follow
+
+    session = open_session(context, as_json=as_json)
+    drain = duration(drain_timeout, "--drain-timeout")
+    client = existing(session, name)
+    deployment = client.deployment(name)
+    output = session.output
+    if not yes:
+        output.say(_will_stop(deployment))
+        if not output.confirm("Stop it?"):
+            raise Interrupted("declined", "nothing was stopped")
+    operation = client.down(name, drain_timeout=_DRAIN_SECONDS if drain is None else drain)
+    if not wait:
+        output.answer({"name": name, "state": "stopping", "operation": operation}, "")
+        output.say(f"{name} is being stopped in the background")
+        output.hint("lyc ls")
+        raise typer.Exit(Pending.exit_code)
+    try:
+        with session.progress() as progress:
+            result = follow(session.client, operation, progress)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted", "you stopped watching", why=f"{name} is being stopped in the background", hint="lyc ls"
+        ) from None
+    output.done(f"{name} is stopped")
+    output.answer({"name": name, "state": "stopped", **result}, "")
+
+
+def _will_stop(deployment: DeploymentDocument) -> str:
+    ready, url = deployment["replicas"]["ready"], deployment["url"] or "no URL yet"
+    replicas = f"{len(deployment['replica_list'])} replicas ({ready} ready) on {deployment['host']}"
+    return f"{deployment['name']}: {deployment['state']}, {replicas}, {url}\nIts URL and its keys end with it."

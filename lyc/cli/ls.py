@@ -1,0 +1,52 @@
+"""`lyc ls`: every deployment on one line."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from lyc.cli.options import Json
+from lyc.cli.session import open_session
+from lyc.units import show_duration
+
+if TYPE_CHECKING:
+    from lyc.cli.output import Output
+    from lyc.control.documents import DeploymentDocument
+
+EXAMPLES = """
+lyc ls
+lyc ls --json | jq -r '.deployments[] | select(.state != "ready") | .name'
+"""
+
+COLOURS = {"ready": "green", "failed": "red", "degraded": "yellow", "updating": "cyan", "starting": "cyan"}
+
+
+def ls(context: typer.Context, as_json: Json = False) -> None:
+    """List the deployments."""
+    session = open_session(context, as_json=as_json)
+    # Nothing was ever deployed here: the answer is known, and reading must not leave a process behind.
+    deployments = [] if session.untouched else session.client().deployments()
+    output = session.output
+    output.answer({"deployments": deployments}, _table(output, deployments, time.time()) if deployments else "")
+    if not deployments and not as_json:
+        output.say("no deployments")
+        output.hint("lyc deploy MODEL")
+
+
+def _table(output: Output, deployments: list[DeploymentDocument], now: float) -> str:
+    rows = [
+        (
+            deployment["name"],
+            deployment["state"],
+            f"{deployment['replicas']['ready']}/{deployment['replicas']['desired']}",
+            str(deployment["release"] or "-"),
+            deployment["gpu"] or "-",
+            deployment["model"] or "-",
+            deployment["url"] or "-",
+            show_duration(max(0.0, now - deployment["created_at"])),
+        )
+        for deployment in deployments
+    ]
+    return output.table(("NAME", "STATE", "READY", "RELEASE", "GPU", "MODEL", "URL", "AGE"), rows)

@@ -1,0 +1,53 @@
+"""Options and arguments that several verbs share, and their completion."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lyc.errors import NotFound, UsageError
+from lyc.units import parse_duration
+
+if TYPE_CHECKING:
+    from lyc.cli.session import Session
+    from lyc.control.client import ControllerClient
+
+
+def deployment_names(incomplete: str) -> list[str]:
+    """Names for the shell's completion, if a controller runs; a completion never starts or breaks anything."""
+    try:
+        from lyc.control.client import ControllerClient
+        from lyc.spec.settings import load
+
+        client = ControllerClient(load(os.environ).controller_socket)
+        return sorted(
+            deployment["name"] for deployment in client.deployments() if deployment["name"].startswith(incomplete)
+        )
+    except Exception:  # noqa: BLE001  whatever is wrong, the user is typing: no word of it now
+        return []
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.", autocompletion=deployment_names)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def duration(text: str | None, flag: str) -> float | None:
+    """Seconds of `90s`, `15m`, `7d`. Raises UsageError `invalid-duration`."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as problem:
+        raise UsageError("invalid-duration", str(problem), where=flag) from problem
+
+
+def existing(session: Session, name: str) -> ControllerClient:
+    """The client, to ask after a deployment that must exist.
+
+    Raises NotFound `no-such-deployment` without starting a controller where nothing was ever deployed.
+    """
+    if session.untouched:
+        raise NotFound("no-such-deployment", f"there is no deployment {name!r}", hint="lyc ls")
+    return session.client()

@@ -1,0 +1,138 @@
+"""The one place that writes: stdout is the answer, stderr is the talk, and an error looks the same everywhere.
+
+    mode    stdout                 stderr
+    human   text for a person      talk, live phases on a terminal
+    plain   text for a person      talk, one line a phase
+    quiet   text for a person      warnings and errors only
+    json    one JSON document      as human or plain; errors are the document, so stderr has none
+
+Colour goes to terminals alone, and never when NO_COLOR is set or TERM is dumb. Verbs never print.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
+
+from lyc.errors import Interrupted, LycError, UsageError
+
+VERSION = 1
+"""Version of every JSON document on stdout. It grows when a key changes its meaning or goes; new keys do not count."""
+
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
+
+
+class Output:
+    """Where a verb says things. Built once a run by `lyc.cli.session`."""
+
+    def __init__(
+        self,
+        *,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+        as_json: bool = False,
+        plain: bool = False,
+        quiet: bool = False,
+        colour: bool = True,
+    ) -> None:
+        self.stdout = stdout or sys.stdout
+        self.stderr = stderr or sys.stderr
+        self.as_json = as_json
+        self.quiet = quiet
+        self.live = not plain and not quiet and self.stderr.isatty()
+        self.colour = colour
+
+    def paint(self, text: str, colour: str, *, on: TextIO | None = None) -> str:
+        """The text in a colour, where the stream (stdout unless said) is a terminal that may have colours."""
+        stream = on or self.stdout
+        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self.colour and stream.isatty() else text
+
+    def answer(self, document: Mapping[str, object], text: str) -> None:
+        """The answer of a verb: the document under --json, else the text."""
+        if self.as_json:
+            self.document(document)
+        elif text:
+            self._write(self.stdout, text + "\n")
+
+    def document(self, document: Mapping[str, object], *, one_line: bool = False) -> None:
+        """A JSON document on stdout. one_line: as one of many (a stream)."""
+        content = {"version": VERSION, **document}
+        self._write(self.stdout, json.dumps(content, indent=None if one_line else 2, ensure_ascii=False) + "\n")
+
+    def raw(self, text: str) -> None:
+        """Part of an answer as it comes in: log lines, tokens. No newline is added."""
+        self._write(self.stdout, text)
+
+    def say(self, text: str) -> None:
+        """Talk: what happens, what was done."""
+        if not self.quiet:
+            self._write(self.stderr, text + "\n")
+
+    def done(self, text: str) -> None:
+        self.say(f"{self.paint('✓', 'green', on=self.stderr)} {text}")
+
+    def hint(self, text: str) -> None:
+        """What to type next."""
+        self.say(_labelled(self.paint("hint", "cyan", on=self.stderr), text))
+
+    def warn(self, text: str) -> None:
+        self._write(self.stderr, f"{self.paint('warning', 'yellow', on=self.stderr)}: {text}\n")
+
+    def error(self, error: LycError) -> None:
+        """Show an error: the only place that does."""
+        if self.as_json:
+            self.document({"error": error.document()})
+            return
+        label = "red" if not isinstance(error, Interrupted) else "yellow"
+        lines = [f"{self.paint(f'error[{error.ref}]', label, on=self.stderr)}: {error.what}"]
+        lines += [f"  {name}: {value}" for name, value in (("why", error.why), ("at", error.where)) if value]
+        lines += [f"  {self.paint('│', 'dim', on=self.stderr)} {line}" for line in error.detail]
+        if error.hint:
+            lines += ["", _labelled(self.paint("hint", "cyan", on=self.stderr), error.hint)]
+        self._write(self.stderr, "\n".join(lines) + "\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+        """Aligned columns; on a terminal the widest texts are cut in the middle until a row fits."""
+        cells = [list(columns), *(list(row) for row in rows)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
+        if self.stdout.isatty():
+            room = shutil.get_terminal_size().columns - 2 * (len(columns) - 1)
+            while sum(widths) > room and max(widths) > 8:
+                widths[widths.index(max(widths))] -= 1
+        lines = ["  ".join(_cut(cell, width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+        lines[0] = self.paint(lines[0].rstrip(), "dim")
+        return "\n".join(line.rstrip() for line in lines)
+
+    def confirm(self, question: str, *, flag: str = "--yes") -> bool:
+        """Ask yes or no on a terminal. Raises UsageError `needs-confirmation` where nobody can answer."""
+        if self.as_json or not (sys.stdin.isatty() and self.stderr.isatty()):
+            raise UsageError(
+                "needs-confirmation",
+                "this needs a yes, and there is no terminal to ask on",
+                hint=f"add {flag} if you mean it",
+            )
+        self._write(self.stderr, f"{question} [y/N] ")
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:  # a terminal of another encoding must not turn an error into a crash
+            encoding = stream.encoding or "ascii"
+            stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.flush()
+
+
+def _labelled(label: str, text: str) -> str:
+    """`hint: first line`, with further lines below the first."""
+    return f"{label}: " + text.replace("\n", "\n      ")
+
+
+def _cut(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text.ljust(width)
+    half = (width - 1) // 2
+    return f"{text[: width - 1 - half]}…{text[len(text) - half :]}" if half else text[:width]
