@@ -3,7 +3,8 @@
 
 Sets up everything (uv, lyc, the gateway, an engine for the CPU, a small model), deploys SmolLM2-135M-Instruct on this
 machine, and asks it one question through the gateway. A second run finds all in place and only asks.
-Needs Linux on x86-64, Python 3.11 or newer, and about 4 GB of disk; no GPU, no root, no account.
+Needs Linux on x86-64, Python 3.11 or newer, and about 4 GB of disk; no GPU, no account, and root only where the
+system lacks certificate authorities or libnuma (then it says so).
 """
 
 from __future__ import annotations

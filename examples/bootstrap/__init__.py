@@ -4,7 +4,7 @@ Standard library only, so that it runs where nothing else has been installed: no
 commands of the README begin here. Everything is idempotent; a run that finds all in place takes a fraction of a second.
 
     steps     what the user sees of a step, and how a command is run
-    machine   the Python, the certificates and the settings of this machine
+    machine   the Python, the system's packages and the settings of this machine
     uv        the uv that `uv.lock` pins, fetched as a wheel and checked against the lock's sha256
     project   `.venv`, as `uv.lock` says
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 
-from bootstrap.machine import check_python, ensure_certificates, settings
+from bootstrap.machine import check_python, ensure_packages, settings
 from bootstrap.project import BIN, sync
 from bootstrap.steps import ROOT, SetupError, run, say, step
 from bootstrap.uv import ensure_uv
@@ -31,6 +31,6 @@ def prepare(*, dev: bool) -> dict[str, str]:
     """
     check_python()
     env = settings(os.environ)
-    ensure_certificates(env)
+    ensure_packages(env)
     sync(ensure_uv(env), env, dev=dev)
     return {**env, "PATH": f"{BIN}{os.pathsep}{env.get('PATH', os.defpath)}", "VIRTUAL_ENV": str(BIN.parent)}

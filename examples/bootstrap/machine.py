@@ -1,7 +1,8 @@
-"""The Python, the certificates and the settings of this machine."""
+"""The Python, the system's packages and the settings of this machine."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import shutil
@@ -49,16 +50,34 @@ def mirror(env: Mapping[str, str]) -> str:
     return "" if urllib.parse.urlsplit(index).hostname == "pypi.org" else index
 
 
-def ensure_certificates(env: Mapping[str, str]) -> None:
-    """A bare Debian has no certificate authorities, and so no HTTPS: install them, or say how. Raises SetupError."""
-    paths = ssl.get_default_verify_paths()
-    directory = Path(env.get("SSL_CERT_DIR") or paths.capath or "/nonexistent")
-    if env.get("SSL_CERT_FILE") or paths.cafile or (directory.is_dir() and any(directory.iterdir())):
+def ensure_packages(env: Mapping[str, str]) -> None:
+    """What no wheel can bring: install it if we may, or say how. Raises SetupError."""
+    wanted = [package for package, there in (("ca-certificates", certificates(env)), ("libnuma1", numa())) if not there]
+    if not wanted:
         return
-    command = "apt-get install -y --no-install-recommends ca-certificates"
+    command = f"apt-get install -y --no-install-recommends {' '.join(wanted)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise SetupError(f"this machine has no certificate authorities, so HTTPS cannot work; as root: {command}")
-    with step("certificate authorities (apt: ca-certificates)"):
+        raise SetupError(
+            f"this machine lacks {' and '.join(wanted)} (so Debian calls it), and HTTPS or the engine cannot do without;\n"
+            f"as root: {command}"
+        )
+    with step(f"{' and '.join(wanted)}, by apt"):
         quiet = {**env, "DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "update", "-qq"], quiet)
-        run(command.split(), quiet)
+        run([*command.split(), "-qq", "-o", "Dpkg::Use-Pty=0"], quiet)
+
+
+def certificates(env: Mapping[str, str]) -> bool:
+    """Whether there are certificate authorities; a bare Debian has none, and so no HTTPS."""
+    paths = ssl.get_default_verify_paths()
+    directory = Path(env.get("SSL_CERT_DIR") or paths.capath or "/nonexistent")
+    return bool(env.get("SSL_CERT_FILE") or paths.cafile or (directory.is_dir() and any(directory.iterdir())))
+
+
+def numa() -> bool:
+    """Whether libnuma is there: vLLM's CPU build is linked against it, and its wheel does not carry it."""
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        return platform.system() != "Linux"
+    return True
