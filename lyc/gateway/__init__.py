@@ -1,0 +1,14 @@
+"""Stage 6: expose. The only way in: Envoy, configured by files, and the small programs that run in it.
+
+    render       GatewayConfig → the files that Envoy reads (pure)
+    listener     the port, the filters in their order, the access log    routes    paths → deployments
+    clusters     deployments → their replicas, and who is well           keys      the key table and the Lua programs
+    replies      every answer of the gateway's own, in OpenAI's shape    xds       the envelope of each file
+    auth.lua     who may pass                                            usage.lua tokens, read out of the answers
+    envoy        EnvoyGateway: writes the files, says how to run Envoy, and asks it
+    admin        Envoy's admin socket                                    diagnosis Envoy's log → one error (pure)
+
+A request passes: key (SHA-256, its deployment) → fail-closed check → size limit → route (the engine's own key is put
+in) → a replica's unix socket. What changes while Envoy serves never touches the listener, because a changed listener
+ends the streams of the old one.
+"""

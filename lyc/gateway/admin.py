@@ -1,0 +1,114 @@
+"""Envoy's admin interface over its unix socket (mode 0600: who may open it sees the engines' keys)."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lyc.errors import Unreachable
+
+MAX_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
+"""Bytes that fit into `sockaddr_un` besides the closing zero."""
+
+_DARWIN_PEER_PID = (0, 2)  # SOL_LOCAL, LOCAL_PEERPID
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("envoy", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fsencode(self._path))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaHealth:
+    """A replica as Envoy sees it. active: requests in flight, each until its last byte. healthy: gets new ones."""
+
+    id: str
+    active: int
+    healthy: bool
+
+
+def _health(host: Mapping[str, Any]) -> ReplicaHealth:
+    gauges = {stat["name"]: int(stat.get("value", 0)) for stat in host.get("stats", ())}
+    health = dict(host.get("health_status", {}))
+    listed = health.pop("eds_health_status", "UNKNOWN") in ("HEALTHY", "UNKNOWN")
+    failed = any(value is True for value in health.values())  # each flag is a reason to send nothing there
+    return ReplicaHealth(str(host["hostname"]), gauges.get("rq_active", 0), listed and not failed)
+
+
+class Admin:
+    """The admin interface of one Envoy. Every call opens its own connection and raises `Unreachable`."""
+
+    def __init__(self, path: Path, timeout: float = 5.0) -> None:
+        self._path = path
+        self._timeout = timeout
+
+    def call(self, path: str, method: str = "GET") -> bytes:
+        """The body of the answer."""
+        connection = _UnixConnection(self._path, self._timeout)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silent(str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+        if answer.status != http.HTTPStatus.OK:
+            raise self._silent(f"it answered {answer.status} to {method} {path}")
+        return body
+
+    def state(self) -> str:
+        """`LIVE`, `DRAINING`, `PRE_INITIALIZING` or `INITIALIZING`, as Envoy calls them."""
+        return str(json.loads(self.call("/server_info"))["state"])
+
+    def listening(self) -> bool:
+        """Whether the port is open. Envoy lives on without it when the port was taken."""
+        return bool(json.loads(self.call("/listeners?format=json")).get("listener_statuses"))
+
+    def versions(self) -> frozenset[str]:
+        """The versions of all files that Envoy has taken (see `lyc.gateway.xds.version`)."""
+        lines = self.call("/stats?type=TextReadouts").decode().splitlines()
+        return frozenset(line.rpartition(": ")[2].strip('"') for line in lines if ".version_text: " in line)
+
+    def replicas(self) -> list[ReplicaHealth]:
+        """Every replica that Envoy knows, draining ones too."""
+        clusters = json.loads(self.call("/clusters?format=json")).get("cluster_statuses", ())
+        return [_health(host) for cluster in clusters for host in cluster.get("host_statuses", ())]
+
+    def pid(self) -> int | None:
+        """The process behind the socket, as the kernel says; None where the kernel does not."""
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(self._timeout)
+                probe.connect(os.fsencode(self._path))
+                if sys.platform == "darwin":
+                    return probe.getsockopt(*_DARWIN_PEER_PID)
+                else:  # noqa: RET505 (so that a type checker sees one branch a platform)
+                    size = struct.calcsize("3i")
+                    pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+                    return int(pid)
+        except OSError:
+            return None
+
+    def _silent(self, why: str) -> Unreachable:
+        return Unreachable(
+            "gateway-silent",
+            "the gateway does not answer on its admin socket",
+            why=why,
+            where=str(self._path),
+            hint="lyc controller logs",
+        )

@@ -1,0 +1,77 @@
+"""Paths → deployments, the engine's key put in on the way, and what is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lyc.gateway.access import RBAC, RBAC_PER_ROUTE, only_with
+from lyc.gateway.clusters import cluster_name
+from lyc.gateway.keys import AUTH, LUA, check_name
+from lyc.gateway.xds import Json, typed
+from lyc.records.gateway import Route
+
+ROUTE_CONFIG = "lyc"
+HEALTH_PATH = "/healthz"
+IDLE_SECONDS = 3600
+"""A request on which no byte moves for this long is given up: a long prompt on a slow machine is silent for minutes."""
+
+_DROPPED_REQUEST_HEADERS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-real-ip")
+_DROPPED_RESPONSE_HEADERS = ("server", "via", "x-powered-by", "x-envoy-upstream-service-time")
+
+
+def route_config(routes: Iterable[Route]) -> Json:
+    host = {
+        "name": "all",
+        "domains": ["*"],
+        "routes": [_health(), *(_deployment(route) for route in sorted(routes, key=lambda route: route.deployment))],
+        "retry_policy": _retry(),
+    }
+    return typed(
+        "config.route.v3.RouteConfiguration",
+        name=ROUTE_CONFIG,
+        virtual_hosts=[host],
+        request_headers_to_remove=list(_DROPPED_REQUEST_HEADERS),
+        response_headers_to_remove=list(_DROPPED_RESPONSE_HEADERS),
+    )
+
+
+def _health() -> Json:
+    return {
+        "match": {"path": HEALTH_PATH},
+        "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}},
+        "typed_per_filter_config": {AUTH: typed(f"{LUA}PerRoute", disabled=True), RBAC: typed(RBAC_PER_ROUTE)},
+    }
+
+
+def _deployment(route: Route) -> Json:
+    name = check_name("deployment", route.deployment)
+    bearer = "Bearer " + route.engine_key.reveal().replace("%", "%%")  # `%` begins a command in Envoy's header values
+    header = {"header": {"key": "authorization", "value": bearer}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    # The key check has already compared the names; this holds even if a fault in it let another path through.
+    guard = typed(RBAC_PER_ROUTE, rbac={"rules": only_with("deployment", {"string_match": {"exact": name}})})
+    return {
+        "match": {"prefix": f"/{name}/v1/"},
+        "route": {
+            "cluster": cluster_name(name),
+            "prefix_rewrite": "/v1/",
+            "timeout": "0s",
+            "idle_timeout": f"{IDLE_SECONDS}s",
+        },
+        "request_headers_to_add": [header],
+        "typed_per_filter_config": {RBAC: guard},
+    }
+
+
+def _retry() -> Json:
+    """Tried again elsewhere only while nothing of an answer has reached the client."""
+    previous_hosts = typed("extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")
+    return {
+        "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+        "retriable_status_codes": [503],
+        "num_retries": 4,
+        "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
+        "retry_host_predicate": [
+            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": previous_hosts}
+        ],
+        "host_selection_retry_max_attempts": 12,
+    }
