@@ -69,6 +69,10 @@ class EngineInstaller(Protocol):
         """`bin` of the environment if it is complete, else None. Fast."""
         ...
 
+    def distributions(self, build: EngineBuild) -> frozenset[str]:
+        """Normalised names of the packages in the environment; empty when it is not complete."""
+        ...
+
     def install(self, build: EngineBuild, say: Callable[[str], None]) -> Path:
         """Make the environment complete and return its `bin`. A second run does nothing and takes milliseconds."""
         ...

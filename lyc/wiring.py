@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyc.control.launch import ensure_controller
@@ -18,23 +20,27 @@ __all__ = ["build_deps", "ensure_controller"]
 def build_deps(settings: Settings) -> Deps:
     """All that the controller touches the world with. Imports the adapters only now: the CLI never needs them."""
     from lyc.control.deps import Deps  # noqa: PLC0415
-    from lyc.control.layout import gateway_directory  # noqa: PLC0415
+    from lyc.control.layout import gateway_config  # noqa: PLC0415
     from lyc.gateway.envoy import EnvoyGateway  # noqa: PLC0415
     from lyc.hosts.environment import UvInstaller  # noqa: PLC0415
     from lyc.hosts.facts import LocalProbe  # noqa: PLC0415
     from lyc.hosts.local import LocalSupervisor  # noqa: PLC0415
+    from lyc.hosts.pip_places import uv_places  # noqa: PLC0415
     from lyc.sources import open_source  # noqa: PLC0415
     from lyc.sources.cache import ContentCache  # noqa: PLC0415
     from lyc.store import Store  # noqa: PLC0415
 
+    uv_environ = {**os.environ, **uv_places(os.environ, Path(sys.prefix))[0]}
     return Deps(
         settings=settings,
         store=Store(settings.database),
         supervisor=LocalSupervisor(settings.home),
-        gateway=EnvoyGateway(gateway_directory(settings), settings.run_dir),
+        gateway=EnvoyGateway(gateway_config(settings), settings.run_dir),
         cache=ContentCache(settings.cache),
         installer=UvInstaller(settings.engines, os.environ),
         host=LocalProbe(settings.cache),
-        open_source=lambda ref, credentials, endpoint: open_source(ref, credentials=credentials, s3_endpoint=endpoint),
+        open_source=lambda ref, credentials, endpoint: open_source(
+            ref, credentials=credentials, s3_endpoint=endpoint, cache=settings.cache, environ=uv_environ
+        ),
         clock=time.time,
     )

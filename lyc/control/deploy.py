@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import defaultdict
-
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -13,7 +12,7 @@ from pydantic import TypeAdapter
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import load_credentials
-from lyc.control.operations import Talk
+from lyc.control.operations import Talk, bug
 from lyc.control.preparation import Preparation, Prepared
 from lyc.control.reconcile import Reconciler
 from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
@@ -126,8 +125,8 @@ class Deployer:
             try:
                 self._gatekeeper.sync()
                 self._gatekeeper.wait_until_running()
-            except LycError as error:
-                self._give_up(release, error)
+            except Exception as error:
+                self._give_up(release, error if isinstance(error, LycError) else bug("starting the gateway", error))
                 raise
             said.append(self._gatekeeper.url(spec.name) or "")
         return release, True

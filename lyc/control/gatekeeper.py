@@ -1,4 +1,4 @@
-"""Keeps Envoy running and told: the configuration is a function of the store, applied whenever the store has changed."""
+"""Keeps Envoy running and told: its configuration is a function of the store, applied whenever that has changed."""
 
 from __future__ import annotations
 

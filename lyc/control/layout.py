@@ -3,7 +3,7 @@
 lyc.db                                       the store
 controller.lock, controller.log              one controller a home
 credentials/<operation>.json                 of a deploy that still fetches; deleted after
-gateway/{files,log,process}/                 Envoy's files, its access log, its process
+gateway/{config,log,process}/                Envoy's files, its access log, its process
 deployments/<name>/engine.key                the engine's own key
 deployments/<name>/replicas/<id>/<attempt>/  one engine process: its record, its files, its log
 """
@@ -30,8 +30,8 @@ def attempt_directory(settings: Settings, replica: Replica) -> Path:
     return replica_root(settings, replica) / str(replica.attempts)
 
 
-def gateway_directory(settings: Settings) -> Path:
-    return settings.home / "gateway"
+def gateway_config(settings: Settings) -> Path:
+    return settings.home / "gateway" / "config"
 
 
 def gateway_process(settings: Settings) -> Path:
@@ -50,7 +50,7 @@ def engine_key(settings: Settings, deployment: str) -> Secret:
     """The key between gateway and engine, made on first use: 256 bits that no user ever needs to see."""
     path = settings.deployments_dir / deployment / "engine.key"
     if not path.exists():
-        write_private(path, secrets.token_urlsafe(32))
+        write_private(path, secrets.token_hex(32))
     return Secret(path.read_text())
 
 

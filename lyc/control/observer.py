@@ -11,6 +11,7 @@ from lyc.control.deps import Deps
 from lyc.control.layout import attempt_directory, engine_key
 from lyc.engines import vllm
 from lyc.engines.diagnosis import diagnose
+from lyc.engines.progress import progress
 from lyc.errors import EngineFailed
 from lyc.records.deployment import Replica, ReplicaState
 from lyc.records.engine import EngineProgress
@@ -91,7 +92,7 @@ class Observer:
         for raw in lines:
             line = _STAMP.sub("", raw.decode(errors="replace"))
             memory.lines.append(line)
-            found = vllm.progress(line)
+            found = progress(line)
             if found is not None:
                 memory.progress = found
                 memory.loading = memory.loading or found.stage != "import"

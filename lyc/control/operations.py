@@ -103,12 +103,7 @@ class Operations:
             failure = error
         except Exception as error:
             log.exception("operation %s", operation.id)
-            failure = Bug(
-                "internal-error",
-                f"{operation.kind} of {operation.deployment} broke inside lyc: {type(error).__name__}",
-                why=str(error),
-                hint="please report it with the output of: lyc controller logs",
-            )
+            failure = bug(f"{operation.kind} of {operation.deployment}", error)
         drop_credentials(self._deps.settings, operation.id)
         self._deps.store.put_operation(
             dataclasses.replace(
@@ -124,3 +119,13 @@ class Operations:
         self._feed.publish(
             operation.id, "error" if failure else "result", failure.document() if failure else result or {}
         )
+
+
+def bug(work: str, error: Exception) -> Bug:
+    """An error that lyc did not foresee, in the words of one that it did."""
+    return Bug(
+        "internal-error",
+        f"{work} broke inside lyc: {type(error).__name__}",
+        why=str(error),
+        hint="please report it with the output of: lyc controller logs",
+    )

@@ -104,8 +104,9 @@ class Preparation:
         build = versions.pinned(on_cpu=on_cpu)
         architectures.check(facts, build)
         options.check(spec.engine_args, build)
+        options.check_env(spec.env)
         quantization.check(spec.quantization, facts, host, build)
-        speculative.check(spec.speculative, facts, draft, build)
+        speculative.check(spec.speculative, facts, draft, build, self._deps.installer.distributions(build))
         return plan(spec, facts, host, draft=draft, build=build)
 
     def _digest(self, model: Found, draft: Found | None, planned: Plan) -> str:

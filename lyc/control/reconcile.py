@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import secrets
 import shutil
 import threading
@@ -188,7 +189,9 @@ class Worker:
                 served_name=self._name,
                 key=engine_key(self._deps.settings, self._name),
                 draft_path=Path(plan.speculative_model) if plan.speculative_model else None,
+                cache_dir=self._deps.settings.cache / "compiled" / plan.engine.id,
             ),
+            os.environ,
         )
         return ProcessSpec(replica.id, directory, command.argv, command.env, command.files)
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 
 import lyc
 from lyc.control import views
-from lyc.control.documents import API
 from lyc.control.deps import Deps
+from lyc.control.documents import API
 from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.keys import Keys

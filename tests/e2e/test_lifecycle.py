@@ -1,0 +1,138 @@
+"""The verbs on a tiny model: deploy, again, anew, from a file, by two at once; status, logs, keys, down."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.harness import FAST, Lyc, wait_for
+
+pytestmark = pytest.mark.engine
+
+TINY = "sample:tiny"
+
+
+def ask(deployed: Any, key: str | None = None, tokens: int = 4) -> httpx.Response:
+    return httpx.post(
+        deployed["url"] + "/completions",
+        json={"model": deployed["name"], "prompt": "a b c", "max_tokens": tokens},
+        headers={"authorization": f"Bearer {key or deployed['key']}"},
+        timeout=60,
+    )
+
+
+def test_the_life_of_a_deployment(lyc: Lyc) -> None:
+    first = lyc.json("deploy", TINY, "--name", "tiny", *FAST)
+    assert (first["name"], first["release"], first["changed"]) == ("tiny", 1, True)
+    assert ask(first).status_code == 200
+
+    status = lyc.status("tiny")
+    assert status["state"] == "ready"
+    assert status["replicas"] == {"ready": 1, "desired": 1}
+    assert [d["name"] for d in lyc.json("ls")["deployments"]] == ["tiny"]
+    assert "tiny" in lyc.run("ls").stdout
+    assert "Application startup complete" in lyc.run("logs", "tiny", "--tail", "1000").stdout
+
+    # The same again changes nothing, says so, and shows no key.
+    pid = lyc.engine_pid("tiny")
+    again = lyc.json("deploy", TINY, "--name", "tiny", *FAST)
+    assert (again["release"], again["changed"], again["key"]) == (1, False, None)
+    assert lyc.engine_pid("tiny") == pid
+
+    # Another wish makes a new release; not one request fails while it takes over.
+    failures: list[object] = []
+    done = threading.Event()
+
+    def load() -> None:
+        while not done.is_set():
+            answer = ask(first)
+            if answer.status_code != 200:
+                failures.append((answer.status_code, answer.text))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    second = lyc.json("deploy", TINY, "--name", "tiny", *FAST, "--engine-arg", "seed=7")
+    wait_for(lambda: len(lyc.status("tiny")["replica_list"]) >= 2, 5, "both replicas in the list")
+    wait_for(
+        lambda: [r["state"] for r in lyc.status("tiny")["replica_list"]].count("stopped") == 1, 60, "the old one's end"
+    )
+    done.set()
+    thread.join()
+    assert failures == []
+    assert (second["release"], second["changed"]) == (2, True)
+    assert lyc.engine_pid("tiny") != pid
+
+    # A third that the engine refuses leaves the second serving.
+    refused = lyc.error("deploy", TINY, "--name", "tiny", *FAST, "--engine-arg", "kv-cache-memory-bytes=1", code=1)
+    assert refused["detail"] or refused["why"]
+    assert lyc.status("tiny")["state"] == "ready"
+    assert lyc.status("tiny")["release"] == 2
+    assert ask(first).status_code == 200
+
+    down = lyc.json("down", "tiny", "--yes")
+    assert down["name"] == "tiny"
+    assert lyc.json("ls")["deployments"] == []
+    assert lyc.error("status", "tiny", code=1)["ref"] == "no-such-deployment"
+    wait_for(lambda: not lyc.pids(), 10, "the end of all processes")
+
+
+def test_from_a_file_and_by_two_at_once(lyc: Lyc, tmp_path: Path) -> None:
+    spec = tmp_path / "lyc.toml"
+    spec.write_text(
+        'model = "sample:tiny"\nname = "twin"\nmax_model_len = 512\n\n[env]\nVLLM_ENABLE_V1_MULTIPROCESSING = "0"\n'
+    )
+    both = [lyc.start("deploy", "-f", str(spec), "--json") for _ in range(2)]
+    results = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert [result["release"] for result in results] == [1, 1]
+    assert sorted(result["changed"] for result in results) == [False, True]
+    assert len(lyc.status("twin")["replica_list"]) == 1
+    keyed = next(result for result in results if result["key"])
+    assert ask(keyed).status_code == 200
+
+
+def test_down_lets_a_running_stream_finish(lyc: Lyc) -> None:
+    deployed = lyc.json("deploy", TINY, "--name", "tiny", *FAST)
+    lines: list[str] = []
+    with httpx.stream(
+        "POST",
+        deployed["url"] + "/completions",
+        json={"model": "tiny", "prompt": "a", "max_tokens": 400, "stream": True, "ignore_eos": True},
+        headers={"authorization": f"Bearer {deployed['key']}"},
+        timeout=60,
+    ) as stream:
+        source = stream.iter_lines()
+        lines.append(next(source))
+        down = lyc.start("down", "tiny", "--yes", "--json")
+        lines += list(source)
+    assert lines[-1] == "data: [DONE]" or "data: [DONE]" in lines[-3:]
+    assert down.wait(60) == 0
+    assert lyc.json("ls")["deployments"] == []
+
+
+def test_no_wait_and_a_wait_that_runs_out_are_pending(lyc: Lyc) -> None:
+    lyc.run("deploy", TINY, "--name", "tiny", *FAST, "--no-wait", code=8)
+    lyc.run("deploy", TINY, "--name", "tiny", *FAST, "--timeout", "1", code=8)
+    done = lyc.json("deploy", TINY, "--name", "tiny", *FAST)
+    assert done["release"] == 1
+    assert ask(done).status_code == 200
+
+
+def test_an_engine_that_refuses_is_one_error_within_a_second_and_leaves_nothing(lyc: Lyc) -> None:
+    error = lyc.error("deploy", TINY, "--name", "bad", *FAST, "--engine-arg", "kv-cache-memory-bytes=1", code=1)
+    assert error["kind"] == "EngineFailed"
+    status = lyc.status("bad")
+    assert status["state"] == "failed"
+    replica = status["replica_list"][0]
+    exits = json.loads(next((lyc.home / "deployments/bad/replicas" / replica["id"]).rglob("exit.json")).read_text())
+    noticed = status["releases"][0]["error"]
+    assert noticed
+    assert replica["state"] == "failed"
+    assert exits["code"] != 0
+    wait_for(lambda: len(lyc.pids()) <= 2, 5, "nothing but the gateway")
+    assert "Error" in lyc.run("logs", "bad").stdout
