@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,8 +15,8 @@ def open_source(
     *,
     credentials: Mapping[str, Secret],
     s3_endpoint: str | None,
-    cache: Path | None = None,
-    environ: Mapping[str, str] = os.environ,
+    cache: Path,
+    environ: Mapping[str, str],
     hashing: ByteProgress | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Source:
@@ -28,7 +27,7 @@ def open_source(
             those of this process do not.
         s3_endpoint: `--s3-endpoint`; wins over `AWS_ENDPOINT_URL` of the credentials.
         cache: the root of the cache of weights, where digests of local files and made samples are kept.
-        environ: for what a sample is made with (`PIP_*`, `UV_*`, proxies).
+        environ: what uv runs with when a sample is made (`UV_*`, proxies, certificates).
         hashing: hears how far the hashing of a local folder is.
         say: hears what the making of a sample does.
     """
@@ -36,7 +35,7 @@ def open_source(
         case SourceKind.LOCAL:
             from lyc.sources.local import LocalSource  # noqa: PLC0415
 
-            return LocalSource(index_folder=cache and cache / "index", hashing=hashing)
+            return LocalSource(index_folder=cache / "index", hashing=hashing)
         case SourceKind.HF:
             from lyc.sources.huggingface import HuggingFaceSource  # noqa: PLC0415
 
@@ -48,7 +47,7 @@ def open_source(
         case SourceKind.SAMPLE:
             from lyc.sources.sample import SampleSource  # noqa: PLC0415
 
-            return SampleSource(folder=cache and cache / "samples", environ=environ, say=say)
+            return SampleSource(root=cache, environ=environ, say=say)
 
 
 def _value(credentials: Mapping[str, Secret], name: str) -> str | None:

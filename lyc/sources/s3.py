@@ -105,6 +105,7 @@ class S3Source:
             known = {name: secret.reveal() for name, secret in self._credentials.items() if secret}
             core = botocore.session.Session(profile=known.get("AWS_PROFILE"))
             core.get_component("credential_provider").remove("env")
+            core.set_config_variable("ignore_configured_endpoint_urls", "true")
             session = boto3.Session(
                 aws_access_key_id=known.get("AWS_ACCESS_KEY_ID"),
                 aws_secret_access_key=known.get("AWS_SECRET_ACCESS_KEY"),
@@ -119,7 +120,6 @@ class S3Source:
                 verify=known.get("AWS_CA_BUNDLE"),
                 config=Config(
                     s3={"addressing_style": "path" if self._endpoint else "auto"},
-                    ignore_configured_endpoint_urls=True,
                     connect_timeout=5,
                     read_timeout=60,
                     retries={"mode": "standard", "total_max_attempts": 3},
