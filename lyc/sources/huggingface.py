@@ -22,7 +22,6 @@ from lyc.sources.select import select
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-_CHUNK = 1 << 20
 _LISTING_SECONDS = 20.0
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=None)
 
@@ -106,7 +105,8 @@ class HuggingFaceSource:
             if answer.is_error:
                 raise asked.refused(answer.status_code, answer.headers.get("X-Error-Code"))
             skip = start if answer.status_code == httpx.codes.OK else 0
-            yield _window(asked, answer.iter_bytes(_CHUNK), skip, end - start)
+            # no chunk size: httpx would hold bytes back that have come, and lose them when the line breaks
+            yield _window(asked, answer.iter_bytes(), skip, end - start)
 
     def _file(self, ref: ModelRef, sibling: RepoSibling) -> SourceFile:
         name, size = sibling.rfilename, sibling.size
@@ -166,5 +166,11 @@ def _checked(token: Secret | None) -> Secret | None:
     """The token without blanks around it. NotAuthorised if no header can carry it."""
     text = token.reveal().strip() if token else ""
     if not (text.isascii() and text.isprintable()) or " " in text:
-        raise NotAuthorised("bad-token", "HF_TOKEN is not a token", why="it holds odd characters", where="HF_TOKEN")
+        raise NotAuthorised(
+            "bad-token",
+            "HF_TOKEN is not a token",
+            why="it holds blanks or odd characters",
+            where="HF_TOKEN",
+            hint="export HF_TOKEN=hf_… as the hub shows it",
+        )
     return Secret(text) if text else None

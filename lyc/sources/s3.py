@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import PartialCredentialsError
 
 from lyc.ports import ByteProgress
 from lyc.records.model import Listing, ModelRef, SourceFile
@@ -20,7 +22,7 @@ from lyc.sources.select import is_model_folder, select
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-_CHUNK = 1 << 20
+_CHUNK = 128 << 10  # what may be lost when the line breaks
 
 
 class S3Source:
@@ -86,15 +88,11 @@ class S3Source:
             answer = self._client().get_object(
                 Bucket=bucket, Key=prefix + file.path, IfMatch=f'"{file.etag}"', Range=f"bytes={start}-{end - 1}"
             )
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 # not every server heeds If-Match
                 if answer["ETag"].strip('"') != file.etag or answer["ContentLength"] != end - start:
                     raise changed(listing.ref, file)
-                chunks = body.iter_chunks(_CHUNK)
-                while True:
-                    chunk = next(chunks, b"")
-                    if not chunk:
-                        return
+                for chunk in body.iter_chunks(_CHUNK):
                     take(chunk)
 
     def _speaking(self, ref: ModelRef, file: SourceFile | None = None) -> speaking:
@@ -103,6 +101,8 @@ class S3Source:
     def _client(self) -> S3Client:
         if self._opened is None:
             known = {name: secret.reveal() for name, secret in self._credentials.items() if secret}
+            if bool(known.get("AWS_ACCESS_KEY_ID")) != bool(known.get("AWS_SECRET_ACCESS_KEY")):
+                raise PartialCredentialsError(provider="the environment", cred_var="AWS_*")
             core = botocore.session.Session(profile=known.get("AWS_PROFILE"))
             core.get_component("credential_provider").remove("env")
             core.set_config_variable("ignore_configured_endpoint_urls", "true")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import struct
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,3 +58,34 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> No
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.005)
+
+
+def beside(name: str) -> Any:
+    """The module `name` in this folder, which is no package."""
+    if f"sources_{name}" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(f"sources_{name}", Path(__file__).with_name(f"{name}.py"))
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[f"sources_{name}"]
+
+
+@pytest.fixture
+def hub() -> Iterator[Any]:
+    """A running hub (see hub.py)."""
+    with beside("hub").Server() as running:
+        yield running
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    return until
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[Any]:
+    """A running S3 server (see s3server.py)."""
+    with beside("s3server").Server(tmp_path / "s3") as running:
+        yield running
