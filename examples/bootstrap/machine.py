@@ -57,10 +57,8 @@ def ensure_packages(env: Mapping[str, str]) -> None:
         return
     command = f"apt-get install -y --no-install-recommends {' '.join(wanted)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise SetupError(
-            f"this machine lacks {' and '.join(wanted)} (so Debian calls it), and HTTPS or the engine cannot do without;\n"
-            f"as root: {command}"
-        )
+        what = " and ".join(wanted)
+        raise SetupError(f"HTTPS or the engine cannot do without {what} (Debian's names), so, as root: {command}")
     with step(f"{' and '.join(wanted)}, by apt"):
         quiet = {**env, "DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "update", "-qq"], quiet)
