@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,31 @@ from lyc.spec.settings import Settings
 
 if TYPE_CHECKING:
     from lyc.control.deps import Deps
+    from lyc.ports import EngineInstaller, HostProbe, Supervisor
 
-__all__ = ["build_deps", "ensure_controller"]
+__all__ = ["Machine", "build_deps", "build_machine", "ensure_controller"]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """This machine, for who looks at it without a controller."""
+
+    host: HostProbe
+    installer: EngineInstaller
+    supervisor: Supervisor
+
+
+def build_machine(settings: Settings) -> Machine:
+    """Creates nothing on disk."""
+    from lyc.hosts.environment import UvInstaller  # noqa: PLC0415
+    from lyc.hosts.facts import LocalProbe  # noqa: PLC0415
+    from lyc.hosts.local import LocalSupervisor  # noqa: PLC0415
+
+    return Machine(
+        host=LocalProbe(settings.cache),
+        installer=UvInstaller(settings.engines, os.environ),
+        supervisor=LocalSupervisor(settings.home),
+    )
 
 
 def build_deps(settings: Settings) -> Deps:

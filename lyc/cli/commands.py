@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
-    from typer.core import TyperOption
     from typer._click import Context  # the type alone; Typer offers no public name for it
+    from typer.core import TyperOption
 
 
 class Command(TyperCommand):

@@ -65,5 +65,5 @@ def down(
 
 def _will_stop(deployment: DeploymentDocument) -> str:
     ready, url = deployment["replicas"]["ready"], deployment["url"] or "no URL yet"
-    replicas = f"{len(deployment['replica_list'])} replicas ({ready} ready) on {deployment['host']}"
+    replicas = f"{ready} of {deployment['replicas']['desired']} replicas ready on {deployment['host'] or 'no host yet'}"
     return f"{deployment['name']}: {deployment['state']}, {replicas}, {url}\nIts URL and its keys end with it."
