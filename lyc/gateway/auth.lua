@@ -94,7 +94,7 @@ end
 local function check(handle)
   local headers = handle:headers()
   local authorization = headers:get("authorization")
-  local token = authorization and #authorization <= 512 and authorization:match("^[Bb]earer +(%S+)$")
+  local token = authorization and #authorization <= 512 and authorization:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +(%S+)$")
   if not token then return refuse(handle, "401") end
   local id, owner = lookup(sha256(token))
   if not id then return refuse(handle, "401") end

@@ -15,11 +15,19 @@ HEALTH_PATH = "/healthz"
 IDLE_SECONDS = 3600
 """A request on which no byte moves for this long is given up: a long prompt on a slow machine is silent for minutes."""
 
-_DROPPED_REQUEST_HEADERS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-real-ip")
+_DROPPED_REQUEST_HEADERS = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "forwarded",
+    "x-real-ip",
+    "x-envoy-external-address",
+)
 _DROPPED_RESPONSE_HEADERS = ("server", "via", "x-powered-by", "x-envoy-upstream-service-time")
 
 
 def route_config(routes: Iterable[Route]) -> Json:
+    """Envoy's routes: one set a deployment, and a refusal of every other path."""
     host = {
         "name": "all",
         "domains": ["*"],

@@ -1,0 +1,31 @@
+"""A gateway for each test, and nothing left behind."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.rig import Rig, StandIn, free_port
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    home = Path(tempfile.mkdtemp(prefix="lyc-gw-"))  # short: a socket's path is at most 107 bytes
+    made = Rig(home, free_port())
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def alpha(rig: Rig) -> StandIn:
+    """A stand-in that serves `alpha` behind a running gateway; `beta` exists and has no replica."""
+    engine = rig.stand_in("alpha-1-a")
+    rig.start(alpha=[engine.endpoint], beta=[])
+    return engine
