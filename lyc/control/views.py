@@ -22,6 +22,7 @@ class Views:
         self._gatekeeper = gatekeeper
 
     def deployment(self, deployment: Deployment) -> dict[str, Any]:
+        """`DeploymentDocument` of one deployment, as of now."""
         store, name = self._deps.store, deployment.name
         releases, replicas = tuple(store.releases(name)), tuple(store.replicas(name))
         situation = Situation(deployment, releases, replicas)

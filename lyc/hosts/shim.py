@@ -68,6 +68,7 @@ class Log:
         self.rest = b""
 
     def feed(self, data: bytes) -> None:
+        """Stamp and write the whole lines; keep the rest for the next call."""
         *lines, self.rest = _LINE_END.split(self.rest + data)
         if len(self.rest) > LINE_BYTES:
             lines.append(self.rest)
@@ -203,6 +204,7 @@ def follow(leader: int, reader: int, log: Log) -> int:
 
 
 def main() -> None:
+    """`shim.py DIRECTORY FD`: detach, then supervise; the fd hears when the record is on disk."""
     directory, ready = Path(sys.argv[1]), int(sys.argv[2])
     if os.fork():  # so that the shim is nobody's child and its end leaves no zombie with the controller
         os._exit(0)

@@ -22,6 +22,7 @@ def prompt_tokens(body: Json) -> int:
 
 
 def usage(body: Json, completion: int) -> dict[str, object]:
+    """The `usage` of an answer of that many tokens."""
     prompt = prompt_tokens(body)
     return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
 
@@ -36,6 +37,7 @@ def identity(kind: str, raw: bytes) -> str:
 
 
 def chat(body: Json, raw: bytes, model: str, tokens: int) -> dict[str, object]:
+    """A whole answer of /v1/chat/completions."""
     message = {"role": "assistant", "content": "".join(word(at) for at in range(tokens))}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
     head = {"id": identity("chatcmpl", raw), "object": "chat.completion", "created": CREATED, "model": model}
@@ -43,12 +45,14 @@ def chat(body: Json, raw: bytes, model: str, tokens: int) -> dict[str, object]:
 
 
 def completion(body: Json, raw: bytes, model: str, tokens: int) -> dict[str, object]:
+    """A whole answer of /v1/completions."""
     choice = {"index": 0, "text": "".join(word(at) for at in range(tokens)), "finish_reason": "length"}
     head = {"id": identity("cmpl", raw), "object": "text_completion", "created": CREATED, "model": model}
     return {**head, "choices": [choice], "usage": usage(body, tokens)}
 
 
 def embeddings(body: Json, raw: bytes, model: str) -> dict[str, object]:
+    """An answer of /v1/embeddings: 32 numbers a text, the same for the same text."""
     source = body.get("input", "")
     texts = source if isinstance(source, list) else [source]
     data = [

@@ -42,31 +42,46 @@ def test_names_are_stages_or_things() -> None:
     assert [name_of(path) for path in MODULES if {*path.with_suffix("").parts} & NOT_A_NAME] == []
 
 
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def bases(node: ast.ClassDef) -> set[str]:
+    """Names of what a class derives from, without their module."""
+    return {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+
+
 def contracts() -> set[str]:
-    """Names of the methods whose contract stands in lyc/ports.py, for all who implement them."""
-    tree = ast.parse((ROOT / "lyc" / "ports.py").read_text(encoding="utf-8"))
-    protocols = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    """Names of methods whose contract stands in a Protocol, for all who implement it."""
+    classes = [node for path in MODULES for node in parsed(path).body if isinstance(node, ast.ClassDef)]
+    protocols = [node for node in classes if "Protocol" in bases(node)]
     return {part.name for node in protocols for part in node.body if isinstance(part, ast.FunctionDef)}
 
 
+CONTRACTS = contracts()
+SPEAKS_FOR_ITSELF = {"TypedDict", "StrEnum", "Enum"}
+"""A class that is only a list of names."""
+
+
 def undocumented(tree: ast.Module) -> Iterator[str]:
-    """What is public and has no docstring: modules, classes, functions, methods of more than three statements."""
+    """Modules, and public classes, functions (of more than one statement) and methods (more than three) without one."""
     if not ast.get_docstring(tree):
         yield "the module"
     for node in tree.body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
             continue
-        if not ast.get_docstring(node):
+        short = bases(node) & SPEAKS_FOR_ITSELF if isinstance(node, ast.ClassDef) else len(node.body) == 1
+        if not (short or ast.get_docstring(node)):
             yield f"line {node.lineno}: {node.name}"
         methods = node.body if isinstance(node, ast.ClassDef) else []
         for part in (part for part in methods if isinstance(part, ast.FunctionDef) and len(part.body) > 3):
-            if not (part.name.startswith("_") or part.name in contracts() or ast.get_docstring(part)):
+            if not (part.name.startswith("_") or part.name in CONTRACTS or ast.get_docstring(part)):
                 yield f"line {part.lineno}: {node.name}.{part.name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_what_is_public_says_its_contract(path: Path) -> None:
-    assert list(undocumented(ast.parse(path.read_text(encoding="utf-8")))) == []
+    assert list(undocumented(parsed(path))) == []
 
 
 def is_frozen_record(node: ast.ClassDef) -> bool:
@@ -85,7 +100,7 @@ def test_records_are_frozen() -> None:
         (path, node)
         for path in MODULES
         if path.parent.name == "records"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.ClassDef)
     ]
     assert len(classes) > 10
