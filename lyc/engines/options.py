@@ -125,7 +125,7 @@ def words(engine_args: Mapping[str, str]) -> Iterator[str]:
     known = options()
     for written in sorted(engine_args, key=canonical):
         name, value = canonical(written), engine_args[written]
-        option = known.get(name)
+        option = known.get(name) or _negated(name, known)
         if option is None or option.kind == "value":
             yield f"--{name}={value}"
         elif option.kind == "list":
