@@ -17,10 +17,18 @@ _HEADROOM = 0.95
 
 
 def plan(
-    spec: DeploymentSpec, facts: ModelFacts, host: HostFacts, *, draft: ModelFacts | None, build: EngineBuild
+    spec: DeploymentSpec,
+    facts: ModelFacts,
+    host: HostFacts,
+    *,
+    draft: ModelFacts | None,
+    build: EngineBuild,
+    freed: int = 0,
 ) -> Plan:
     """How `spec` runs on `host`.
 
+    freed: bytes of memory that replicas of this deployment hold now and give back if they must stop first. A plan that
+    needs them fits, but `surge_fits` says that it does not fit beside them.
     Raises NoFit with figures when it does not, SpecError when the wish contradicts the model (`--max-model-len`).
     """
     card = placement(spec.gpu, host)
@@ -33,7 +41,9 @@ def plan(
         )
     warnings: list[str] = []
     context = _context(spec, facts, build, warnings)
-    kv_bytes, memory_bytes = _cpu_memory(spec, facts, draft, host, context) if build.on_cpu else (None, None)
+    kv_bytes, memory_bytes = (
+        _cpu_memory(spec, facts, draft, host, context=context, freed=freed) if build.on_cpu else (None, None)
+    )
     if build.on_cpu:
         warnings += _cpu_warnings(facts)
     wish = spec.speculative
@@ -63,7 +73,6 @@ def surge_fits(planned: Plan, host: HostFacts) -> bool:
         same = [card for card in host.accelerators if card.name == planned.accelerator]
         free = [card for card in same if needed and card.memory_free >= needed]
         return len(free) >= planned.accelerator_count
-    # `memory_available` was read before the first replica of the new release, and with the old one running.
     return (planned.memory_bytes or 0) <= host.memory_available * _HEADROOM
 
 
@@ -94,24 +103,31 @@ def _context(spec: DeploymentSpec, facts: ModelFacts, build: EngineBuild, warnin
 
 
 def _cpu_memory(
-    spec: DeploymentSpec, facts: ModelFacts, draft: ModelFacts | None, host: HostFacts, context: int | None
+    spec: DeploymentSpec,
+    facts: ModelFacts,
+    draft: ModelFacts | None,
+    host: HostFacts,
+    *,
+    context: int | None,
+    freed: int,
 ) -> tuple[int, int]:
     """(bytes of KV cache, bytes in all) for one replica on the host's CPU. Raises NoFit with the figures."""
     widened = _given(spec.engine_args, "dtype") in ("float32", "float") and facts.dtype in ("bfloat16", "float16")
-    per_value = 2 if widened else 1
-    least = per_value * (memory.kv_for(context or memory.DEFAULT_CONTEXT, facts) or memory.KV_LEAST)
-    if draft is not None and draft.num_hidden_layers:
-        least += per_value * (memory.kv_for(context or memory.DEFAULT_CONTEXT, draft) or 0)
+    one_request = memory.kv_for(context or memory.DEFAULT_CONTEXT, facts, draft, widened=widened)
     fixed = memory.fixed(facts, draft, widened=widened)
-    usable = int(host.memory_available * _HEADROOM)
-    # vLLM binds a worker to one memory node and refuses a KV cache larger than what is free there.
-    kv_usable = min(usable - fixed, int((host.node_memory_available or usable) * _HEADROOM) - fixed)
     given = _given(spec.engine_args, "kv-cache-memory-bytes")
     wished = _bytes(given) if given else None
-    least = max(least, memory.KV_LEAST)
-    if kv_usable < (wished or least):
-        raise _no_memory(facts, host, fixed, wished or least, context)
-    chosen = wished or min(max(least * memory.KV_SEQUENCES, memory.KV_LEAST), max(memory.KV_MOST, least), kv_usable)
+    if wished is not None and wished < (one_request or 0):
+        raise _small_kv(wished, one_request or 0, context)
+    least = wished or max(one_request or 0, memory.KV_LEAST)
+    # vLLM binds a worker to one memory node and refuses a KV cache larger than what is free there.
+    free = min(host.memory_available, host.node_memory_available or host.memory_available)
+    room = int(free * _HEADROOM) - fixed
+    if room < least:
+        room = int((free + freed) * _HEADROOM) - fixed
+    if room < least:
+        raise _no_memory(facts, host, fixed, least, context)
+    chosen = wished or min(least * memory.KV_SEQUENCES, max(memory.KV_MOST, least), room)
     return chosen, fixed + chosen
 
 
@@ -128,6 +144,16 @@ def _no_memory(facts: ModelFacts, host: HostFacts, fixed: int, kv: int, context:
             f"KV cache for one request of {context or 'full'} tokens {show_bytes(kv)}",
             f"the engine's processes {show_bytes(memory.PROCESS_BYTES)}",
         ),
+    )
+
+
+def _small_kv(wished: int, needed: int, context: int | None) -> NoFit:
+    return NoFit(
+        "kv-cache-too-small",
+        f"a KV cache of {show_bytes(wished)} cannot hold one request of {context} tokens",
+        why=f"{show_bytes(needed)} are needed",
+        where="--engine-arg kv-cache-memory-bytes",
+        hint="leave it out, give more, or give a smaller --max-model-len",
     )
 
 

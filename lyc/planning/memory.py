@@ -21,12 +21,16 @@ DEFAULT_CONTEXT = 8192
 """Context on a CPU when the user names none and the model's is longer: prompts beyond that take minutes there."""
 
 
-def kv_for(tokens: int, facts: ModelFacts) -> int | None:
-    """Bytes of KV cache that one request of `tokens` needs at least, or None when the facts do not say."""
+def kv_for(tokens: int, facts: ModelFacts, draft: ModelFacts | None, *, widened: bool) -> int | None:
+    """Bytes of KV cache that one request of `tokens` needs at least, with its draft; None when the facts do not say.
+
+    widened: the cache is float32, twice the size of the model's own 16 bits.
+    """
     if facts.kv_bytes_per_token is None:
         return None
+    per_token = facts.kv_bytes_per_token + ((draft.kv_bytes_per_token or 0) if draft else 0)
     blocks = -(-tokens // BLOCK_TOKENS) + 1
-    return blocks * BLOCK_TOKENS * facts.kv_bytes_per_token
+    return blocks * BLOCK_TOKENS * per_token * (2 if widened else 1)
 
 
 def fixed(facts: ModelFacts, draft: ModelFacts | None, *, widened: bool) -> int:
