@@ -13,6 +13,11 @@ from tests.gateway.rig import Rig, StandIn, free_port
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
 def rig() -> Iterator[Rig]:
     home = Path(tempfile.mkdtemp(prefix="lyc-gw-"))  # short: a socket's path is at most 107 bytes
     made = Rig(home, free_port())
