@@ -48,7 +48,7 @@ def start(context: typer.Context, as_json: Json = False) -> None:
         client = session.client(progress)
     info = client.info()
     session.output.done(f"the controller {'runs already' if ran else 'runs'} (pid {info['pid']})")
-    session.output.answer({"running": True, "started": not ran, **info}, "")
+    session.output.answer({"started": not ran, **_document(info)}, "")
 
 
 def stop(context: typer.Context, as_json: Json = False) -> None:
@@ -72,7 +72,7 @@ def restart(context: typer.Context, as_json: Json = False) -> None:
     with session.progress() as progress:
         info = session.client(progress).info()
     session.output.done(f"the controller runs (pid {info['pid']}, lyc {info['version']})")
-    session.output.answer({"running": True, "started": True, **info}, "")
+    session.output.answer({"started": True, **_document(info)}, "")
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
@@ -87,7 +87,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             hint="lyc controller start",
         )
     info = client.info()
-    session.output.answer({"running": True, **info}, _text(info, time.time()))
+    session.output.answer(_document(info), _text(info, time.time()))
 
 
 def logs(
@@ -145,6 +145,12 @@ def _alive(pid: int) -> bool:
     except (OSError, IndexError):
         return Path(f"/proc/{os.getpid()}").exists() is False
     return state != "Z"
+
+
+def _document(info: ControllerDocument) -> dict[str, object]:
+    """The answer for --json, where `version` is that of the document."""
+    rest = {key: value for key, value in info.items() if key != "version"}
+    return {"running": True, "lyc_version": info["version"], **rest}
 
 
 def _text(info: ControllerDocument, now: float) -> str:

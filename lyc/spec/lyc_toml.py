@@ -13,7 +13,7 @@ from lyc.spec.deployment import deployment_spec
 from lyc.spec.positions import KeyPath, locate
 
 FILE = "lyc.toml"
-_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)")
 
 
 def read_lyc_toml(
@@ -43,12 +43,10 @@ def parse_lyc_toml(
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         # The position is in the message alone before Python 3.14; it is shown, never decided upon.
-        line = _LINE.search(str(problem))
+        place = _PLACE.search(str(problem))
+        line = place[1] if place and place[1] else text.rstrip().count("\n") + 1
         raise SpecError(
-            "invalid-toml",
-            f"{path.name} is not TOML",
-            why=_LINE.sub("", str(problem)).strip(),
-            where=f"{path}:{line[1]}" if line else str(path),
+            "invalid-toml", f"{path.name} is not TOML", why=_PLACE.sub("", str(problem)), where=f"{path}:{line}"
         ) from problem
     lines = locate(text)
     given = overrides or {}

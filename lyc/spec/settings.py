@@ -120,7 +120,7 @@ class Settings:
     def socket(self, name: str) -> Path:
         """`<run_dir>/<name>.sock`, with a long name cut and told apart by a digest, so that the kernel takes it."""
         if len(os.fsencode(name)) > _LONGEST_SOCKET_NAME - len(".sock"):
-            name = f"{name[:16]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+            name = f"{name[:16].encode('ascii', 'ignore').decode()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
         return self.run_dir / f"{name}.sock"
 
     @property
