@@ -36,23 +36,32 @@ class UvInstaller:
 
     root: folder of all environments, made when needed. environ: the environment to run uv with (its own variables,
     proxies and the places that pip is told of are obeyed). uv: the binary; None = the one of the `uv` package.
+    recipes: what each build is made of.
     """
 
-    def __init__(self, root: Path, environ: Mapping[str, str], uv: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        environ: Mapping[str, str],
+        *,
+        uv: Path | None = None,
+        recipes: Callable[[EngineBuild], Recipe] = recipe,
+    ) -> None:
         self._root = root
         self._environ = environ
         self._uv = uv
+        self._recipes = recipes
 
     def bin_dir(self, build: EngineBuild) -> Path | None:
         """`bin` of the environment if it is complete and its Python is still there, else None."""
-        folder = self._folder(recipe(build))
+        folder = self._folder(self._recipes(build))
         return folder / "bin" if _complete(folder) else None
 
     def distributions(self, build: EngineBuild) -> frozenset[str]:
         """Normalized names of what the environment has installed; empty when it is not complete."""
         if self.bin_dir(build) is None:
             return frozenset()
-        found = _site_packages(self._folder(recipe(build))).glob("*.dist-info")
+        found = _site_packages(self._folder(self._recipes(build))).glob("*.dist-info")
         return frozenset(path.name.split("-", 1)[0].replace("_", "-").lower() for path in found)
 
     def install(self, build: EngineBuild, say: Say) -> Path:
@@ -64,7 +73,7 @@ class UvInstaller:
         ready = self.bin_dir(build)
         if ready is not None:
             return ready
-        wanted = recipe(build)
+        wanted = self._recipes(build)
         folder = self._folder(wanted)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)

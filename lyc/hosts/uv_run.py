@@ -15,7 +15,6 @@ _SAID = re.compile(
     r"^(?:Downloading (?P<package>\S+) \((?P<size>[^)]+)\)|(?:Resolved|Prepared|Installed) \d+ packages? in .*"
     r"|Bytecode compiled \d+ files? in .*)$"
 )
-_DECISIVE = re.compile(r"^\s*(?:error:|Caused by:|×|│|├─▶|╰─▶|hint:|Failed|No solution)", re.IGNORECASE)
 _NO_NETWORK = re.compile(
     r"dns error|error sending request|client error \(Connect\)|Connection refused|timed out|Network is unreachable"
     r"|network was disabled|tunnel error|os error (?:101|110|111|113)\b",
@@ -39,9 +38,10 @@ class UvFailed(Exception):
         self.lines = lines
 
     def decisive(self) -> tuple[str, ...]:
-        """The lines that say what is wrong, at most eight; the last lines when none looks like it."""
-        found = [line.rstrip() for line in self.lines if _DECISIVE.match(line)]
-        return tuple(found[:8] or [line.rstrip() for line in self.lines[-4:]])
+        """The lines that say what is wrong, at most eight: from `error:` on, or the last ones when there is none."""
+        said = [line.rstrip() for line in self.lines if line.strip()]
+        first = next((index for index, line in enumerate(said) if line.startswith("error")), max(len(said) - 4, 0))
+        return tuple(said[first : first + 8])
 
     def no_network(self) -> bool:
         """Whether it is the network rather than the wish. uv's exit code does not tell them apart; its text does."""

@@ -123,13 +123,14 @@ class TinyModels:
                 weights |= {f"{layer}{name}.weight": _ones(hidden) for name in ("hidden_norm", "input_layernorm")}
                 weights |= {"norm.weight": _ones(hidden), "lm_head.weight": random(config["vocab_size"], hidden)}
                 config |= {"architectures": ["LlamaForCausalLMEagle3"], "draft_vocab_size": config["vocab_size"]}
+                config["eagle_aux_hidden_state_layer_ids"] = [0, 1, 2]  # the default needs a deeper model
             _json(out / "config.json", config)
             tensors.write(out / "model.safetensors", {name: bf16(value) for name, value in weights.items()})
 
         return self._variant(kind, make)
 
     def mtp(self) -> Path:
-        """A random GLM-4-MoE of one dense layer and one layer for multi-token prediction."""
+        """A random GLM-4-MoE of two layers, and a third for multi-token prediction."""
 
         def make(out: Path) -> None:
             self._carry(out)
@@ -227,7 +228,7 @@ def _json(path: Path, document: Mapping[str, object]) -> None:
 
 
 def _glm4_moe(llama: Config) -> Config:
-    """config.json: everything dense (`first_k_dense_replace`), because the layer for prediction needs the experts."""
+    """config.json of a dense layer, a layer of experts, and one more of them for prediction."""
     return {
         "architectures": ["Glm4MoeForCausalLM"],
         "model_type": "glm4_moe",
@@ -235,7 +236,7 @@ def _glm4_moe(llama: Config) -> Config:
         "hidden_size": 64,
         "intermediate_size": 128,
         "moe_intermediate_size": 64,
-        "num_hidden_layers": 1,
+        "num_hidden_layers": 2,
         "num_nextn_predict_layers": 1,
         "first_k_dense_replace": 1,
         "n_routed_experts": 4,
@@ -271,23 +272,24 @@ def _glm4_moe_weights(config: Config) -> dict[str, Floats]:
         "model.norm.weight": _ones(hidden),
         "lm_head.weight": random(vocabulary, hidden),
     }
-    for layer in range(2):
+    for layer in range(3):
         base = f"model.layers.{layer}."
         weights |= {f"{base}{name}.weight": _ones(hidden) for name in ("input_layernorm", "post_attention_layernorm")}
         weights |= {f"{base}self_attn.{name}_proj.weight": random(hidden, hidden) for name in "qkvo"}
     weights |= _mlp("model.layers.0.mlp.", dense, hidden, random)
-    last = "model.layers.1."
+    for base in ("model.layers.1.mlp.", "model.layers.2.mlp."):
+        weights[f"{base}gate.weight"] = random(config["n_routed_experts"], hidden)
+        weights[f"{base}gate.e_score_correction_bias"] = np.zeros(config["n_routed_experts"], np.float32)
+        for number in range(config["n_routed_experts"]):
+            weights |= _mlp(f"{base}experts.{number}.", expert, hidden, random)
+        weights |= _mlp(f"{base}shared_experts.", expert, hidden, random)
+    last = "model.layers.2."
     weights |= {f"{last}{name}.weight": _ones(hidden) for name in ("enorm", "hnorm", "shared_head.norm")}
-    weights |= {
+    return weights | {
         f"{last}eh_proj.weight": random(hidden, 2 * hidden),
         f"{last}embed_tokens.weight": weights["model.embed_tokens.weight"],
         f"{last}shared_head.head.weight": weights["lm_head.weight"],
-        f"{last}mlp.gate.weight": random(config["n_routed_experts"], hidden),
-        f"{last}mlp.gate.e_score_correction_bias": np.zeros(config["n_routed_experts"], np.float32),
     }
-    for number in range(config["n_routed_experts"]):
-        weights |= _mlp(f"{last}mlp.experts.{number}.", expert, hidden, random)
-    return weights | _mlp(f"{last}mlp.shared_experts.", expert, hidden, random)
 
 
 def _mlp(base: str, wide: int, hidden: int, random: _Random) -> dict[str, Floats]:
