@@ -1,0 +1,136 @@
+"""A disk that is full, and one that cannot be written: real file systems of a few megabytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from lyc.errors import Failed
+from lyc.ports import ByteProgress
+from lyc.records.model import Listing, ModelRef, SourceFile, SourceKind
+from lyc.sources.cache import ContentCache
+from lyc.sources.local import LocalSource
+
+Mount = Callable[[str], Path]
+
+
+class Meanwhile(LocalSource):
+    """Remembers at which byte the download of the weights began, and does something right before."""
+
+    def __init__(self, something: Callable[[], object]) -> None:
+        super().__init__()
+        self.starts: list[int] = []
+        self.something = something
+
+    def download(
+        self, listing: Listing, file: SourceFile, into: BinaryIO, *, start: int, progress: ByteProgress
+    ) -> None:
+        if file.path.endswith(".safetensors"):
+            self.starts.append(start)
+            self.something()
+        super().download(listing, file, into, start=start, progress=progress)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Mount a small file system; skips where that is not permitted."""
+    mounted: list[Path] = []
+
+    def make(options: str) -> Path:
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            pytest.skip(f"no right to mount: {done.stderr.strip()}")
+        mounted.append(place)
+        return place
+
+    yield make
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def resolve(folder: Path) -> tuple[LocalSource, Listing]:
+    source = LocalSource()
+    return source, source.resolve(ModelRef(SourceKind.LOCAL, str(folder)))
+
+
+def failure(cache: ContentCache, folder: Path, source: LocalSource | None = None) -> Failed:
+    source = source or LocalSource()
+    listing = source.resolve(ModelRef(SourceKind.LOCAL, str(folder)))
+    with pytest.raises(Failed) as caught:
+        cache.snapshot(source, listing, lambda done, total: None)
+    assert type(caught.value) is Failed
+    assert caught.value.hint
+    assert cache.have(listing) is None
+    return caught.value
+
+
+def test_too_little_space_is_found_before_the_first_byte(
+    mount: Mount, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_model(tmp_path / "model", size=10 << 20)
+    root = mount("size=70m")
+    error = failure(ContentCache(root), folder)
+    assert error.ref == "no-space"
+    assert "needed" in error.why
+    assert "free" in error.why
+    assert error.where == str(root)
+    assert not list((root / "incoming").iterdir())
+
+
+def test_a_disk_that_fills_up_meanwhile_keeps_what_came(
+    mount: Mount, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_model(tmp_path / "model", size=30 << 20)
+    root = mount("size=100m")
+    ballast = root / "ballast"
+    error = failure(ContentCache(root), folder, Meanwhile(lambda: ballast.write_bytes(bytes(80 << 20))))
+    assert error.ref == "no-space"
+    assert max(part.stat().st_size for part in (root / "incoming").glob("*.part")) > 10 << 20
+    ballast.unlink()
+    source = Meanwhile(lambda: None)
+    listing = source.resolve(ModelRef(SourceKind.LOCAL, str(folder)))
+    snapshot = ContentCache(root).snapshot(source, listing, lambda done, total: None)
+    assert source.starts[0] > 10 << 20
+    assert (snapshot.path / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_a_read_only_cache_says_which_setting_to_change(mount: Mount, model: Path) -> None:
+    root = mount("size=1m,ro")
+    error = failure(ContentCache(root), model)
+    assert error.ref == "cache-read-only"
+    assert "LYC_CACHE" in error.hint
+    assert error.where == str(root)
+
+
+def test_a_read_only_cache_serves_what_it_has(mount: Mount, model: Path, cache: ContentCache) -> None:
+    root = mount("size=8m")
+    source, listing = resolve(model)
+    filled = ContentCache(cache.root).snapshot(source, listing, lambda done, total: None)
+    shutil.copytree(cache.root, root, dirs_exist_ok=True, symlinks=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
+    snapshot = ContentCache(root).snapshot(source, listing, lambda done, total: None)
+    assert snapshot.digest == filled.digest
+    assert (snapshot.path / "config.json").read_bytes() == (model / "config.json").read_bytes()
+    indexed = LocalSource(index_folder=ContentCache(root).index_folder)
+    assert indexed.resolve(ModelRef(SourceKind.LOCAL, str(model))).files
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_cache_that_belongs_to_someone_else(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert failure(ContentCache(tmp_path / "closed"), model).ref == "cache-read-only"
+
+
+def test_a_cache_that_is_a_file(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "file").touch()
+    assert failure(ContentCache(tmp_path / "file"), model).ref == "cache-broken"
