@@ -5,6 +5,8 @@ local, huggingface, s3, sample    one Source each
 select      which files of a model serving needs (pure)
 cache       ContentCache: blobs by SHA-256, snapshots of links to them
 blobs       one file into the cache: lock, resume, verify, rename
+sink        hashes what arrives
+meter       many files' progress as one
 manifest    the identity of a snapshot (pure)
 disk        what the file system can do, and its errors in lyc's words
 hashes      SHA-256 of local files, remembered by inode and time

@@ -9,7 +9,6 @@ A part becomes a blob by one rename, so a kill at any instant leaves a part to r
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -17,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -25,9 +24,10 @@ from lyc.errors import Failed, Unreachable
 from lyc.ports import Source
 from lyc.records.model import Listing, SourceFile
 from lyc.sources.disk import boot_id, clone, sync_folder, write_atomic
-from lyc.sources.hashes import CHUNK, changed, mark_of, sha256_file
+from lyc.sources.hashes import changed, mark_of, sha256_file
 from lyc.sources.manifest import file_key
 from lyc.sources.meter import Meter
+from lyc.sources.sink import HashingSink
 
 _RETRIES = 5
 _ABANDONED = 14 * 86400.0
@@ -165,29 +165,25 @@ class BlobStore:
 
     def _arrive(self, source: Source, listing: Listing, file: SourceFile, meter: Meter) -> str:
         """Fill the part to the file's size; its digest. Tries again as long as each try brings bytes."""
-        part, failures = self._part(self._key(listing, file)), 0
-        while True:
-            with part.open("ab", buffering=0) as raw:
-                if raw.tell() > file.size:
-                    raw.truncate(0)
-                start = part.stat().st_size
+        failures = 0
+        with self._part(self._key(listing, file)).open("ab", buffering=0) as part:
+            sink = HashingSink(part)
+            while True:
+                if sink.size > file.size:
+                    sink.clear()
+                start, error = sink.size, None
                 meter.at(file, start)
-                sink = _HashingSink(raw, part)
                 try:
                     if start < file.size:
                         source.download(listing, file, sink.stream(), start=start, progress=meter.of(file))
-                    arrived = part.stat().st_size
-                    if arrived == file.size:
-                        return sink.digest()
-                    error: Unreachable = _cut_short(listing, file, arrived)
                 except Unreachable as broken:
-                    arrived, error = part.stat().st_size, broken
-                if arrived > file.size:
-                    raw.truncate(0)
-            failures = 1 if arrived > start else failures + 1
-            if failures >= _RETRIES:
-                raise error
-            self._pause(min(8.0, 0.5 * 2**failures))
+                    error = broken
+                if sink.size == file.size:
+                    return sink.digest()
+                failures = 1 if sink.size > start else failures + 1
+                if failures >= _RETRIES:
+                    raise error or _cut_short(listing, file, sink.size)
+                self._pause(min(8.0, 0.5 * 2**failures))
 
     def _publish(self, path: Path, handle: io.IOBase | BinaryIO, digest: str) -> None:
         handle.flush()
@@ -229,34 +225,6 @@ class BlobStore:
             yield
         finally:
             lock.release()
-
-
-class _HashingSink(io.RawIOBase):
-    """Appends to a part and hashes what it appends; first what is there already."""
-
-    def __init__(self, raw: io.FileIO, part: Path) -> None:
-        self._raw = raw
-        self._hash = hashlib.sha256()
-        with part.open("rb", buffering=0) as before:
-            while chunk := before.read(CHUNK):
-                self._hash.update(chunk)
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        view = memoryview(data).cast("B")  # type: ignore[arg-type]
-        done = 0
-        while done < len(view):
-            done += self._raw.write(view[done:])
-        self._hash.update(view)
-        return len(view)
-
-    def stream(self) -> BinaryIO:
-        return cast(BinaryIO, self)
-
-    def digest(self) -> str:
-        return f"sha256:{self._hash.hexdigest()}"
 
 
 def _unheard(count: int) -> None:

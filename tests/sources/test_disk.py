@@ -58,6 +58,24 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
         subprocess.run(["umount", "-l", str(place)], check=False)
 
 
+@pytest.fixture
+def sharing(tmp_path: Path) -> Iterator[Path]:
+    """A file system whose files can share their extents (btrfs); skips where none can be made."""
+    image, place = tmp_path / "image", tmp_path / "btrfs"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    mkfs = shutil.which("mkfs.btrfs", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if mkfs is None:
+        pytest.skip("there is no mkfs.btrfs")
+    for command in ([mkfs, "-q", str(image)], ["mount", "-o", "loop", str(image), str(place)]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no btrfs here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=False)
+
+
 def resolve(folder: Path) -> tuple[LocalSource, Listing]:
     source = LocalSource()
     return source, source.resolve(ModelRef(SourceKind.LOCAL, str(folder)))
@@ -134,3 +152,48 @@ def test_a_cache_that_belongs_to_someone_else(tmp_path: Path, model: Path) -> No
 def test_a_cache_that_is_a_file(tmp_path: Path, model: Path) -> None:
     (tmp_path / "file").touch()
     assert failure(ContentCache(tmp_path / "file"), model).ref == "cache-broken"
+
+
+class NeverCopied(LocalSource):
+    """A local folder whose files nobody may read through; optionally one changes at the last moment."""
+
+    def __init__(self, meddle: Callable[[Path], object] = lambda _: None) -> None:
+        super().__init__()
+        self.meddle = meddle
+
+    def local_path(self, listing: Listing, file: SourceFile) -> Path | None:
+        path = super().local_path(listing, file)
+        if path is not None and file.path.endswith(".safetensors"):
+            self.meddle(path)
+        return path
+
+    def download(
+        self, listing: Listing, file: SourceFile, into: BinaryIO, *, start: int, progress: ByteProgress
+    ) -> None:
+        raise AssertionError(f"{file.path} was copied")
+
+
+def test_where_files_can_share_their_extents_weights_are_cloned(sharing: Path, make_model: Callable[..., Path]) -> None:
+    folder = make_model(sharing / "model", size=60 << 20)
+    before = (folder / "model.safetensors").read_bytes()
+    cache, source = ContentCache(sharing / "cache"), NeverCopied()
+    listing = source.resolve(ModelRef(SourceKind.LOCAL, str(folder)))
+    snapshot = cache.snapshot(source, listing, lambda done, total: None)
+    assert cache.verify(snapshot) == ()
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.write(b"the owner writes into the file")
+    assert (snapshot.path / "model.safetensors").read_bytes() == before
+    assert not list((cache.root / "incoming").iterdir())
+
+
+def test_a_file_that_changes_right_before_it_is_cloned_is_an_error(
+    sharing: Path, make_model: Callable[..., Path]
+) -> None:
+    folder = make_model(sharing / "model")
+    cache, source = ContentCache(sharing / "cache"), NeverCopied(meddle=lambda path: path.write_bytes(b"x" * 300_079))
+    listing = source.resolve(ModelRef(SourceKind.LOCAL, str(folder)))
+    with pytest.raises(Failed) as caught:
+        cache.snapshot(source, listing, lambda done, total: None)
+    assert caught.value.ref == "source-changed"
+    assert cache.have(listing) is None
+    assert not list((cache.root / "incoming").iterdir())
