@@ -15,7 +15,7 @@ import bootstrap
 
 NAME = "smollm2"
 MODEL = "sample:smollm2-135m"
-QUESTION = "In one short sentence: what is the capital of France?"
+QUESTION = "What is the capital of France?"
 
 
 def main() -> int:
@@ -25,9 +25,8 @@ def main() -> int:
         lyc = bootstrap.BIN / "lyc"
         with bootstrap.step(f"a live endpoint: lyc deploy {MODEL} --name {NAME} --gpu cpu"):
             bootstrap.run([lyc, "deploy", MODEL, "--name", NAME, "--gpu", "cpu"], env)
-        with bootstrap.step(f"one question: lyc chat {NAME}"):
-            bootstrap.say(f"    > {QUESTION}")
-            bootstrap.run([lyc, "chat", NAME, QUESTION], env)
+        with bootstrap.step(f"one question: lyc chat {NAME} '{QUESTION}' --temperature 0"):
+            bootstrap.run([lyc, "chat", NAME, QUESTION, "--temperature", "0"], env)
         bootstrap.run([lyc, "ls"], env)
     except bootstrap.SetupError as error:
         bootstrap.say(f"error: {error}")
@@ -39,7 +38,7 @@ The endpoint stays up when this terminal closes. To go on:
     {lyc} keys create {NAME}     a key for your own program
     {lyc} logs {NAME} -f         what the engine says
     {lyc} down {NAME}            stop it
-    {lyc} controller stop        stop what runs in the background"""
+    {lyc} controller stop         stop what runs in the background"""
     )
     return 0
 
