@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from lyc.cli.app import build
+from lyc.cli.output import ReaderGone
 from lyc.cli.session import output_of_last_resort
 from lyc.errors import Bug, Interrupted, LycError, UsageError
 from lyc.spec.settings import SETTINGS
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
         if code == Interrupted.exit_code:  # Typer turns a Ctrl-C that no verb took into this
             raise Interrupted("interrupted", "interrupted")
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
+    except ReaderGone:
         return _nobody_reads()
     except LycError as problem:
         return _shown(problem, words, overrides)
@@ -70,15 +71,17 @@ def take_settings(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _nobody_reads() -> int:
-    """The reader (`head`, a pager) has what it wanted. Python would complain when it flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """No error; but Python would complain when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
     return 0
 
 
 def _shown(error: LycError, words: Sequence[str], overrides: Mapping[str, str]) -> int:
     try:
         output_of_last_resort(words, overrides).error(error)
-    except BrokenPipeError:
+    except ReaderGone:
         _nobody_reads()
     return error.exit_code
 

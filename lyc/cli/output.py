@@ -22,6 +22,11 @@ from lyc.errors import Interrupted, LycError, UsageError
 VERSION = 1
 """Version of every JSON document on stdout. It grows when a key changes its meaning or goes; new keys do not count."""
 
+
+class ReaderGone(Exception):
+    """Whoever read stdout or stderr (`head`, a pager) has what it wanted. No OSError: Typer ends those with exit 1."""
+
+
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
 
 
@@ -119,11 +124,14 @@ class Output:
 
     def _write(self, stream: TextIO, text: str) -> None:
         try:
-            stream.write(text)
-        except UnicodeEncodeError:  # a terminal of another encoding must not turn an error into a crash
-            encoding = stream.encoding or "ascii"
-            stream.write(text.encode(encoding, "replace").decode(encoding))
-        stream.flush()
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:  # a terminal of another encoding must not turn an error into a crash
+                encoding = stream.encoding or "ascii"
+                stream.write(text.encode(encoding, "replace").decode(encoding))
+            stream.flush()
+        except BrokenPipeError as problem:
+            raise ReaderGone from problem
 
 
 def _labelled(label: str, text: str) -> str:

@@ -140,6 +140,8 @@ class ControllerClient:
         finally:
             connection.close()
         document = _object(content)
+        if not content:
+            raise self._gone(ConnectionError("it sent no answer"))
         if document is None:
             raise Failed("odd-answer", f"the controller's answer to {method} {path} is not a JSON object")
         return document
