@@ -1,6 +1,6 @@
 """Small models for tests, made from one tiny Llama: quantized, with drafts, and broken in every way that users manage.
 
-`TinyModels(base, folder)` makes each variant once a machine: `folder` is keyed by what made them, and a variant is a
+`tiny_models(cache, environ)` gives them all. Each variant is made once a machine, when it is first asked for, and is a
 folder as `vllm serve` and `lyc deploy` take it. All but the vocabulary is random: they answer, but not sensibly.
 """
 
@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from lyc.records.model import ModelRef, SourceKind
+from lyc.sources.cache import ContentCache
+from lyc.sources.sample import SampleSource
 from lyc.testing import quantized, tensors
 from lyc.testing.tensors import Floats, bf16
 
@@ -25,10 +28,19 @@ _MAKERS = (Path(__file__), Path(quantized.__file__), Path(tensors.__file__))
 _CARRIED = ("generation_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 
 
+def tiny_models(cache: Path, environ: Mapping[str, str]) -> TinyModels:
+    """The variants of `sample:tiny`, all kept under the root `cache` of lyc's cache of weights."""
+    source = SampleSource(root=cache, environ=environ)
+    listing = source.resolve(ModelRef(SourceKind.SAMPLE, "tiny"))
+    snapshot = ContentCache(cache).snapshot(source, listing, lambda _done, _total: None)
+    return TinyModels(snapshot.path, cache / "testing")
+
+
 class TinyModels:
     """All variants of one tiny Llama.
 
-    base: its folder (config.json, *.safetensors, tokenizer). folder: where the variants are kept, shared by processes.
+    base: its folder (config.json, *.safetensors, tokenizer). folder: where the variants are kept, keyed by what made
+    them; several processes may share it.
     """
 
     def __init__(self, base: Path, folder: Path) -> None:
@@ -86,7 +98,7 @@ class TinyModels:
         """A draft with as many tokens, of which two mean each other's text."""
 
         def make(out: Path) -> None:
-            shutil.copytree(self.draft(), out, dirs_exist_ok=True)
+            _copy(self.draft(), out)
             tokenizer = json.loads((out / "tokenizer.json").read_text(encoding="utf-8"))
             vocabulary = tokenizer["model"]["vocab"]
             first, second = sorted(vocabulary, key=vocabulary.__getitem__)[300:302]
@@ -146,7 +158,7 @@ class TinyModels:
         """The base with other values in config.json; None takes a key out. name: of the variant, unique."""
 
         def make(out: Path) -> None:
-            shutil.copytree(self.base, out, dirs_exist_ok=True)
+            _copy(self.base, out)
             config = json.loads((out / "config.json").read_text()) | changes
             _json(out / "config.json", {key: value for key, value in config.items() if value is not None})
 
@@ -156,7 +168,7 @@ class TinyModels:
         """The base without the files that match: no tokenizer, no config, no weights."""
 
         def make(out: Path) -> None:
-            shutil.copytree(self.base, out, dirs_exist_ok=True)
+            _copy(self.base, out)
             for pattern in patterns:
                 for path in out.glob(pattern):
                     path.unlink()
@@ -168,7 +180,7 @@ class TinyModels:
         """The base whose weights lack their last third, as after a download that was cut off."""
 
         def make(out: Path) -> None:
-            shutil.copytree(self.base, out, dirs_exist_ok=True)
+            _copy(self.base, out)
             for path in out.glob("*.safetensors"):
                 os.truncate(path, path.stat().st_size * 2 // 3)
 
@@ -178,7 +190,7 @@ class TinyModels:
         """The base with `pytorch_model.bin` in place of safetensors. The file holds no object that could be loaded."""
 
         def make(out: Path) -> None:
-            shutil.copytree(self.without("*.safetensors"), out, dirs_exist_ok=True)
+            _copy(self.without("*.safetensors"), out)
             (out / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
 
         return self._variant("pickle", make)
@@ -207,6 +219,13 @@ class TinyModels:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         return path
+
+
+def _copy(source: Path, out: Path) -> None:
+    """Contents only: what is in a cache is read-only, and these files are to be changed."""
+    for path in source.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, out / path.name)
 
 
 class _Random:
