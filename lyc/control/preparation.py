@@ -19,10 +19,11 @@ from lyc.inspection import inspect
 from lyc.planning import plan, surge_fits
 from lyc.ports import Source
 from lyc.records.deployment import DeploymentSpec
-from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot, SourceFile
+from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot
 from lyc.records.plan import HostFacts, Plan
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.records.secret import Secret
+from lyc.sources import reader
 from lyc.spec.model_ref import parse_model
 from lyc.units import show_bytes
 
@@ -68,8 +69,8 @@ class Preparation:
             drafts = self._resolve(wish.model) if wish and wish.model else None
             said.append(f"{model_listing.ref} {_short(model_listing.ref)} {show_bytes(model_listing.size)}".strip())
         with self._talk.during(Phase.INSPECT) as said:
-            model = _inspect(model_source, model_listing)
-            draft = _inspect(*drafts) if drafts else None
+            model = self._inspect(model_source, model_listing)
+            draft = self._inspect(*drafts) if drafts else None
             host = self._deps.host.facts()
             planned = self._plan(model.facts, draft.facts if draft else None, host)
             said.append(_describe(model.facts, planned))
@@ -97,6 +98,10 @@ class Preparation:
         ref = parse_model(written, cwd=Path("/"), is_dir=Path.is_dir)
         source = self._deps.open_source(ref, self._credentials, self._spec.s3_endpoint)
         return source, source.resolve(ref)
+
+    def _inspect(self, source: Source, listing: Listing) -> Found:
+        """The facts; out of the cache if the model is there, else by a few small reads of the source."""
+        return Found(source, listing, inspect(listing, reader(source, listing, self._deps.cache.have(listing))))
 
     def _plan(self, facts: ModelFacts, draft: ModelFacts | None, host: HostFacts) -> Plan:
         spec = self._spec
@@ -128,13 +133,6 @@ class Preparation:
 
     def _say(self, phase: Phase) -> Callable[[str], None]:
         return lambda line: self._talk.phase(PhaseEvent(phase, PhaseStatus.PROGRESS, line))
-
-
-def _inspect(source: Source, listing: Listing) -> Found:
-    def read(file: SourceFile, start: int, length: int | None) -> bytes:
-        return source.read(listing, file, start=start, length=length)
-
-    return Found(source, listing, inspect(listing, read))
 
 
 def _short(ref: ModelRef) -> str:

@@ -1,6 +1,7 @@
 """Where weights come from, and the content-addressed cache in which they all end.
 
 open        ModelRef → Source: the one place that knows all sources
+ahead       the bytes that inspection asks for, read ahead or out of the cache
 local, huggingface, s3, sample    one Source each
 select      which files of a model serving needs (pure)
 cache       ContentCache: blobs by SHA-256, snapshots of links to them
@@ -12,6 +13,7 @@ disk        what the file system can do, and its errors in lyc's words
 hashes      SHA-256 of local files, remembered by inode and time
 """
 
+from lyc.sources.ahead import reader
 from lyc.sources.open import open_source
 
-__all__ = ["open_source"]
+__all__ = ["open_source", "reader"]

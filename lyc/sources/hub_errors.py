@@ -63,7 +63,13 @@ class Asked:
             return self.unanswered("it asks to slow down (429); a token allows more")
         if status >= 500:
             return self.unanswered(f"it answered {status}")
-        return Failed("hub-failed", f"{self.endpoint} refused to serve {self.ref}", why=f"it answered {status}")
+        return Failed(
+            "hub-failed",
+            f"{self.endpoint} refused to serve {self.ref}",
+            why=f"it answered {status}",
+            where=str(self.ref),
+            hint=f"open {self.endpoint}/{self.ref.location} and see what it says",
+        )
 
     def unanswered(self, why: str) -> Unreachable:
         """The error of no usable answer."""
@@ -114,7 +120,10 @@ class speaking:
             raise self._asked.refused(status, headers.get("X-Error-Code")) from error
         if isinstance(error, HFValidationError):
             raise SpecError(
-                "invalid-model", f"{self._asked.ref.location} is no name of a model", why=str(error)
+                "invalid-model",
+                f"{self._asked.ref.location} is no name of a model",
+                why=str(error),
+                hint="write org/name[@revision]",
             ) from error
         if isinstance(error, OfflineModeIsEnabled):
             raise self._asked.unanswered("HF_HUB_OFFLINE is set") from error

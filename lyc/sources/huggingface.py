@@ -63,7 +63,7 @@ class HuggingFaceSource:
         siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
         choice = select(siblings)
         if info.sha is None:
-            raise Failed("hub-incomplete", f"{self._endpoint} names no commit of {ref}", where=str(ref))
+            raise asked.unanswered("it names no commit of the model, so it is no complete mirror")
         pinned = ref.pinned(info.sha)
         if info.gated and choice.keep:  # the listing of a gated model is open, its files are not
             self._head(pinned, choice.keep[0])

@@ -89,7 +89,7 @@ class speaking:
             return changed(self._ref, self._file)
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
             return self._no_answer(f"it answered {code or status}")
-        return Failed("s3-failed", f"{self._server} refused to serve {self._ref}", why=f"it answered {code or status}")
+        return self._failed(f"{self._server} answered {code or status}")
 
     def _unanswered(self, error: BotoCoreError) -> LycError:
         """No answer came, or nothing could be asked."""
@@ -108,12 +108,26 @@ class speaking:
                 "no-s3-profile", "AWS_PROFILE names no profile", why=str(error), hint="aws configure list-profiles"
             )
         if isinstance(error, ParamValidationError):
-            return SpecError("invalid-model", f"{self._ref} is not a valid place in S3", where=str(self._ref))
+            return SpecError(
+                "invalid-model",
+                f"{self._ref} is not a valid place in S3",
+                where=str(self._ref),
+                hint="write s3://bucket/prefix",
+            )
         if isinstance(error, SSLError):
             return self._no_answer("its certificate is not trusted; AWS_CA_BUNDLE can name the authority's")
         if isinstance(error, ConnectionError | HTTPClientError | ResponseStreamingError | IncompleteReadError):
             return self._no_answer("the connection failed or broke")
-        return Failed("s3-failed", f"{self._ref} could not be read", why=type(error).__name__, where=str(self._ref))
+        return self._failed(type(error).__name__)
+
+    def _failed(self, why: str) -> Failed:
+        return Failed(
+            "s3-failed",
+            f"{self._ref} could not be read",
+            why=why,
+            where=str(self._ref),
+            hint="check the bucket with another S3 client, and --s3-endpoint",
+        )
 
     def _no_answer(self, why: str) -> Unreachable:
         return Unreachable(
