@@ -131,13 +131,18 @@ class _Denied:
 
 
 def _require_folder(root: Path) -> None:
-    if root.is_dir():
-        return
     what, why = f"there is no folder {root}", "a path was given, and nothing is there"
-    if root.is_file():
-        what, why = f"{root} is a file, not a folder", "a model is a folder with config.json, a tokenizer and weights"
-    elif root.is_symlink():
-        what, why = f"{root} is a link to nothing", f"it points to {root.readlink()}"
+    try:
+        if root.is_dir():
+            return
+        if root.is_symlink():
+            what, why = f"{root} is a link to no folder", f"it points to {root.readlink()}"
+        elif root.exists():
+            what, why = f"{root} is a file, not a folder", "a model is a folder with config.json, tokenizer and weights"
+    except PermissionError:
+        raise
+    except OSError as error:  # a name that is too long, links in a circle
+        why = error.strerror or why
     raise SpecError(
         "no-such-folder", what, why=why, where=str(root), hint=f"ls -la {root.parent}, or name a model: org/name"
     )

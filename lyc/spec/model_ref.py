@@ -51,7 +51,7 @@ def parse_model(
     if written.startswith(("/", "./", "../", "~")) or written in (".", ".."):
         return _local(_expand(written, cwd, home))
     folder = Path(os.path.normpath(cwd / written))
-    if is_dir(folder):
+    if _exists(folder, is_dir):
         return _local(folder)
     if "/" not in written:
         raise _wrong("invalid-model", f"{_short(written)!r} names no model", f"there is no folder {folder}", text)
@@ -64,6 +64,14 @@ def default_name(ref: ModelRef) -> str:
     if ref.kind is SourceKind.LOCAL and len(parts) > 2 and _COMMIT.fullmatch(parts[-1]) and parts[-2] == "snapshots":
         return propose_name(parts[-3].rpartition("--")[2])  # a folder of the Hub's own cache: models--org--name/…
     return propose_name(parts[-1] if parts else "")
+
+
+def _exists(folder: Path, is_dir: Callable[[Path], bool]) -> bool:
+    """False too for what cannot be a path, such as a name that is too long."""
+    try:
+        return is_dir(folder)
+    except OSError:
+        return False
 
 
 def _local(path: Path) -> ModelRef:

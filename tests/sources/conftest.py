@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import struct
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lyc.errors import LycError
 from lyc.sources.cache import ContentCache
 
 
@@ -89,3 +91,33 @@ def s3(tmp_path: Path) -> Iterator[Any]:
     """A running S3 server (see s3server.py)."""
     with beside("s3server").Server(tmp_path / "s3") as running:
         yield running
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Callable[[Callable[[], object]], str]:
+    """Run something as a user who owns nothing; what it returned, or `kind ref document` of its error. Needs root."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and len(folder.parts) > 2:
+            folder.chmod(folder.stat().st_mode | 0o055)
+
+    def run(something: Callable[[], object]) -> str:
+        receiving, sending = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+                said = str(something())
+            except LycError as error:
+                said = f"{type(error).__name__} {error.ref} {error.document()}"
+            except BaseException as error:  # noqa: BLE001 (told to the parent)
+                said = repr(error)
+            os.write(sending, said.encode())
+            os._exit(0)
+        os.close(sending)
+        with open(receiving, encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
+            said = pipe.read()
+        os.waitpid(child, 0)
+        return said
+
+    return run

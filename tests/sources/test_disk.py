@@ -143,10 +143,17 @@ def test_a_read_only_cache_serves_what_it_has(mount: Mount, model: Path, cache: 
     assert indexed.resolve(ModelRef(SourceKind.LOCAL, str(model))).files
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
-def test_a_cache_that_belongs_to_someone_else(tmp_path: Path, model: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0o500)
-    assert failure(ContentCache(tmp_path / "closed"), model).ref == "cache-read-only"
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("below", ["", "not-there-yet"])
+def test_a_cache_that_belongs_to_someone_else(
+    tmp_path: Path, model: Path, as_nobody: Callable[..., str], below: str
+) -> None:
+    root = tmp_path / "theirs" / below
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    source, listing = resolve(model)
+    said = as_nobody(lambda: str(ContentCache(root).snapshot(source, listing, lambda done, total: None)))
+    assert said.startswith("Failed cache-read-only")
+    assert "LYC_CACHE" in said
 
 
 def test_a_cache_that_is_a_file(tmp_path: Path, model: Path) -> None:

@@ -136,6 +136,25 @@ def test_a_pipe_is_no_weights_file(model: Path) -> None:
     assert resolve(model).file("model.safetensors") is None
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["y" * 200] * 30)], ids=["name", "path"])
+def test_a_path_that_is_too_long(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        resolve(tmp_path / name)
+    assert caught.value.ref == "no-such-folder"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("closed", ["model", "model/model.safetensors", "model/config.json", "."])
+def test_what_may_not_be_read_is_named(model: Path, as_nobody: Callable[..., str], closed: str) -> None:
+    target = (model.parent / closed).resolve()
+    target.chmod(0)
+    said = as_nobody(lambda: str(resolve(model)))
+    target.chmod(0o755)
+    assert said.startswith("NotAuthorised model-unreadable")
+    assert str(target if closed != "." else model) in said
+    assert "chmod" in said
+
+
 @pytest.mark.parametrize(
     "make", [lambda p: None, Path.touch, lambda p: p.symlink_to("gone")], ids=["none", "file", "link"]
 )

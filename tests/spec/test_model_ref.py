@@ -98,6 +98,13 @@ def test_anything_else_is_one_error_with_the_right_form(text: str, ref: str, hin
     assert caught.value.what
 
 
+def test_a_name_too_long_for_a_folder_is_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(SpecError):
+        parse_model("x" * 5000, cwd=tmp_path)
+    with pytest.raises(SpecError):
+        parse_model(f"acme/{'x' * 300}", cwd=tmp_path)
+
+
 def test_the_error_names_the_samples() -> None:
     with pytest.raises(SpecError) as caught:
         parse("sample:huge")
