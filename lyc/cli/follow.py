@@ -34,6 +34,7 @@ def follow(
     """
     seen = 0
     away_since: float | None = None
+    failure: LycError | None = None  # the operation's own, which may be an Unreachable too: raised outside of the `try`
     while deadline is None or time.monotonic() < deadline:
         try:
             silence = _patience(deadline)
@@ -48,7 +49,7 @@ def follow(
                     case "result":
                         return event["data"]
                     case "error":
-                        raise _error(event["data"])
+                        failure = _error(event["data"])
         except TimeoutError:
             continue
         except Unreachable:
@@ -56,6 +57,8 @@ def follow(
             away_since = away_since or now
             if now - away_since > RECONNECT_SECONDS:
                 raise
+        if failure is not None:
+            raise failure
         time.sleep(_PAUSE_SECONDS)  # the stream ended before the operation: the controller is being replaced
     raise Pending("still-pending", "it is not ready yet, and the time to wait is over")
 

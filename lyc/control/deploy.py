@@ -203,19 +203,30 @@ class Deployer:
                 given_up = [r for r in replicas if r.state is ReplicaState.FAILED]
                 if given_up:
                     raise from_document(given_up[-1].error or {})
-                if self._serves(release, replicas):
+                if self._ready(release, replicas):
                     steps.finish()
+                    self._wait_for_rotation(release, replicas)
                     return
             steps.show(replicas)
             waited.wait(WATCH_SECONDS)
 
-    def _serves(self, release: Release, replicas: list[Replica]) -> bool:
-        """Ready by the store, and in the gateway's rotation."""
+    @staticmethod
+    def _ready(release: Release, replicas: list[Replica]) -> bool:
+        return sum(replica.state is ReplicaState.READY for replica in replicas) >= release.spec.min_replicas
+
+    def _wait_for_rotation(self, release: Release, replicas: list[Replica]) -> None:
+        """Until the gateway sends requests to a ready replica. Raises Failed `gateway-does-not-route`."""
         ready = {replica.id for replica in replicas if replica.state is ReplicaState.READY}
-        if len(ready) < release.spec.min_replicas:
-            return False
-        healthy = self._deps.gateway.status().healthy
-        return healthy is not None and ready <= healthy
+        waited = threading.Event()
+        deadline = self._deps.clock() + GATEWAY_SECONDS
+        while not ready & (self._deps.gateway.status().healthy or frozenset()):
+            if self._deps.clock() > deadline:
+                raise self._gatekeeper.error or Failed(
+                    "gateway-does-not-route",
+                    f"{release.deployment} is ready, but the gateway sends nothing to it",
+                    hint="lyc controller logs",
+                )
+            waited.wait(WATCH_SECONDS / 4)
 
 
 class _Steps:

@@ -68,7 +68,7 @@ def test_the_life_of_a_deployment(lyc: Lyc) -> None:
     assert lyc.engine_pid("tiny") != pid
 
     # A third that the engine refuses leaves the second serving.
-    refused = lyc.error("deploy", TINY, "--name", "tiny", *FAST, "--engine-arg", "kv-cache-memory-bytes=1", code=1)
+    refused = lyc.error("deploy", TINY, "--name", "tiny", *FAST, "--engine-arg", "kv-cache-memory-bytes=1", code=5)
     assert refused["detail"] or refused["why"]
     assert lyc.status("tiny")["state"] == "ready"
     assert lyc.status("tiny")["release"] == 2
@@ -124,8 +124,8 @@ def test_no_wait_and_a_wait_that_runs_out_are_pending(lyc: Lyc) -> None:
 
 
 def test_an_engine_that_refuses_is_one_error_within_a_second_and_leaves_nothing(lyc: Lyc) -> None:
-    error = lyc.error("deploy", TINY, "--name", "bad", *FAST, "--engine-arg", "kv-cache-memory-bytes=1", code=1)
-    assert error["kind"] == "EngineFailed"
+    error = lyc.error("deploy", TINY, "--name", "bad", *FAST, "--engine-arg", "kv-cache-memory-bytes=1", code=5)
+    assert error["ref"] == "no-memory-for-kv-cache"
     status = lyc.status("bad")
     assert status["state"] == "failed"
     replica = status["replica_list"][0]
