@@ -84,6 +84,17 @@ class Admin:
         lines = self.call("/stats?type=TextReadouts").decode().splitlines()
         return frozenset(line.rpartition(": ")[2].strip('"') for line in lines if ".version_text: " in line)
 
+    def rejections(self) -> int:
+        """How often Envoy has refused a file since it started."""
+        lines = self.call("/stats?filter=update_rejected$").decode().splitlines()
+        return sum(int(line.rpartition(": ")[2]) for line in lines)
+
+    def listener_errors(self) -> list[str]:
+        """Why the listener could not be made or changed, in Envoy's words."""
+        dump = json.loads(self.call("/config_dump?resource=dynamic_listeners"))
+        errors = (listener.get("error_state", {}).get("details") for listener in dump.get("configs", ()))
+        return [str(error) for error in errors if error]
+
     def replicas(self) -> list[ReplicaHealth]:
         """Every replica that Envoy knows, draining ones too."""
         clusters = json.loads(self.call("/clusters?format=json")).get("cluster_statuses", ())

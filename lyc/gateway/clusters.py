@@ -35,7 +35,7 @@ def cluster(route: Route, files: Path) -> Json:
         "config.cluster.v3.Cluster",
         name=cluster_name(route.deployment),
         type="EDS",
-        eds_cluster_config={"eds_config": from_file(files, endpoints_file(route.deployment))},
+        eds_cluster_config={"eds_config": from_file(files, endpoints_file(route.deployment), polled=True)},
         connect_timeout=f"{CONNECT_SECONDS}s",
         load_balancing_policy={"policies": [policy]},
         # A replica that left the list takes nothing new at once, whatever its health was.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 
@@ -10,7 +12,7 @@ from lyc.errors import Failed, LycError, UsageError
 _BIND = re.compile(r"cannot bind '(?P<address>[^']+):(?P<port>\d+)': (?P<why>[^;\n]+)")
 _PIPE = re.compile(r"cannot bind '(?P<path>/[^']+)': (?P<why>[^;\n]+)")
 _FATAL = re.compile(r"\[(critical|error)\]")
-_PORT_HINT = "lyc controller stop && lyc controller start --gateway-port PORT   (or LYC_GATEWAY_PORT=PORT)"
+_INOTIFY = "assert failure: inotify_fd_"
 
 
 def diagnose(lines: Sequence[str]) -> LycError | None:
@@ -26,6 +28,14 @@ def diagnose(lines: Sequence[str]) -> LycError | None:
                 where=found["path"],
                 hint="lyc doctor",
             )
+        if _INOTIFY in line:
+            return Failed(
+                "gateway-inotify-exhausted",
+                "the gateway cannot watch its files",
+                why="this user has used up the inotify instances that the kernel allows",
+                where="fs.inotify.max_user_instances",
+                hint="sudo sysctl fs.inotify.max_user_instances=1024",
+            )
     decisive = tuple(line for line in lines if _FATAL.search(line))[-5:]
     if not decisive:
         return None
@@ -38,12 +48,20 @@ def diagnose(lines: Sequence[str]) -> LycError | None:
     )
 
 
-def port_taken(host: str, port: int, why: str = "Address already in use") -> UsageError:
-    """The one error about a port that cannot be had."""
-    return UsageError(
-        "gateway-port-taken",
-        f"the gateway cannot listen on {host}:{port}",
-        why=why,
-        where="--gateway-port / LYC_GATEWAY_PORT",
-        hint=_PORT_HINT,
-    )
+def port_taken(host: str, port: int, why: str = os.strerror(errno.EADDRINUSE)) -> UsageError:
+    """The one error about a port or an address that cannot be had. `why` in the system's words."""
+    ref, flag, hint = _BINDING.get(why, _BINDING[os.strerror(errno.EADDRINUSE)])
+    what = f"the gateway cannot listen on {host}:{port}"
+    return UsageError(ref, what, why=why, where=flag, hint=f"lyc controller stop && lyc controller start {hint}")
+
+
+_PORT_FLAG, _PORT_WAY = "--gateway-port / LYC_GATEWAY_PORT", "--gateway-port PORT   (or LYC_GATEWAY_PORT=PORT)"
+_BINDING = {
+    os.strerror(errno.EADDRINUSE): ("gateway-port-taken", _PORT_FLAG, _PORT_WAY),
+    os.strerror(errno.EACCES): ("gateway-port-forbidden", _PORT_FLAG, f"{_PORT_WAY}, above 1023"),
+    os.strerror(errno.EADDRNOTAVAIL): (
+        "gateway-host-invalid",
+        "--gateway-host / LYC_GATEWAY_HOST",
+        "--gateway-host ADDRESS   (one of this machine's)",
+    ),
+}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from lyc.errors import Failed, LycError, Unreachable
@@ -15,6 +14,7 @@ from lyc.gateway.admin import MAX_SOCKET_PATH, Admin
 from lyc.gateway.binary import envoy_binary, envoy_version
 from lyc.gateway.clusters import endpoints_file
 from lyc.gateway.diagnosis import diagnose, port_taken
+from lyc.gateway.files import private_folder, private_log, read, replace
 from lyc.gateway.listener import bind_address
 from lyc.gateway.render import BOOTSTRAP, CDS, ECDS_AUTH, ECDS_USAGE, LDS, RDS, Layout, render
 from lyc.gateway.xds import resources, version
@@ -28,6 +28,7 @@ DRAIN_SECONDS = 600
 """How long a replaced listener's streams may go on after a change of host or port."""
 TAKE_SECONDS = 10.0
 """A running Envoy takes a change within milliseconds; on a machine with no CPU to spare it may be seconds."""
+TAKE_SOON = 0.5
 
 
 class EnvoyGateway:
@@ -48,22 +49,29 @@ class EnvoyGateway:
         )
         self._workers = workers
         self._admin = Admin(self.layout.admin_socket)
+        self._last: tuple[GatewayConfig, Mapping[str, str]] | None = None
 
     def apply(self, config: GatewayConfig) -> None:
         """Write what differs, in an order in which no state between two files is wrong; nothing running is cut.
 
         Keys go first (a revoked key is refused even if the rest fails); a cluster comes before its route and goes
-        after it. When this returns, a running Envoy has taken the change. Raises `Failed`
-        (`gateway-files-not-written`) naming the file, `Unreachable` (`gateway-change-not-taken`) where Envoy runs but
-        does not take it; what was written stays valid, and calling again goes on from there.
+        after it. When this returns, a running Envoy has taken all of it, also what an earlier call wrote.
+
+        Raises `Failed` (`gateway-files-not-written`, `gateway-change-rejected`), `UsageError` (a port or address that
+        cannot be had), `Unreachable` (`gateway-change-not-taken`: Envoy runs and does not look). What was written
+        stays valid; calling again goes on from there.
         """
-        wanted = render(config, self.layout)
-        self._make_folders()
-        with_former = {**wanted, CDS: _both(self._read(CDS), wanted[CDS])}
-        later = {CDS, RDS, LDS, BOOTSTRAP}
-        self._put((ECDS_AUTH, ECDS_USAGE, *(name for name in wanted if name not in later), CDS), with_former)
-        self._put((RDS,), wanted)
-        self._put((CDS, LDS, BOOTSTRAP), wanted)
+        wanted = self._rendered(config)
+        for folder in (self.layout.files, self.layout.access_log.parent, self.layout.admin_socket.parent):
+            private_folder(folder)
+        private_log(self.layout.access_log)
+        former = read(self.layout.files / CDS)
+        replicas = [name for name in wanted if name not in (ECDS_AUTH, ECDS_USAGE, CDS, RDS, LDS, BOOTSTRAP)]
+        self._put(
+            {name: wanted[name] for name in (ECDS_AUTH, ECDS_USAGE, *replicas)} | {CDS: _both(former, wanted[CDS])}
+        )
+        self._put({RDS: wanted[RDS]})
+        self._put({name: wanted[name] for name in (CDS, BOOTSTRAP, LDS)})
         for stale in self.layout.files.glob(endpoints_file("*")):
             if stale.name not in wanted:
                 stale.unlink(missing_ok=True)
@@ -85,11 +93,12 @@ class EnvoyGateway:
         return ProcessSpec(id=PROCESS_ID, directory=self.layout.files.with_name("process"), argv=argv)
 
     def status(self) -> GatewayStatus:
-        """`running` once the port is open; `starting` before that, and as long as the port cannot be had."""
+        """`running` once the port is open; `starting` before that, and as long as the port cannot be had (`error`)."""
         if not self.layout.admin_socket.exists():
             return GatewayStatus("absent")
         try:
             state, listening, replicas = self._admin.state(), self._admin.listening(), self._admin.replicas()
+            error = None if listening else diagnose(self._admin.listener_errors())
         except LycError:
             pid = self._admin.pid()
             return GatewayStatus("starting" if pid else "stopped", pid=pid)
@@ -99,6 +108,7 @@ class EnvoyGateway:
             pid=self._admin.pid(),
             active={replica.id: replica.active for replica in replicas},
             healthy=frozenset(replica.id for replica in replicas if replica.healthy),
+            error=error,
         )
 
     def drain(self) -> None:
@@ -107,67 +117,52 @@ class EnvoyGateway:
 
     def reopen_access_log(self) -> None:
         """Let go of the access log's old file after it was renamed. Raises `Unreachable`."""
-        self._touch_log()
+        private_log(self.layout.access_log)
         self._admin.call("/reopen_logs", "POST")
 
-    def _make_folders(self) -> None:
-        for folder in (self.layout.files, self.layout.access_log.parent, self.layout.admin_socket.parent):
-            try:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                if folder.stat().st_mode & 0o077:
-                    folder.chmod(0o700)
-            except OSError as error:
-                raise _not_written(folder, error) from error
-        self._touch_log()
+    def _rendered(self, config: GatewayConfig) -> Mapping[str, str]:
+        """A controller asks every second, and ten thousand keys take a tenth of a second to render."""
+        if self._last is None or self._last[0] != config:
+            self._last = (config, render(config, self.layout))
+        return self._last[1]
 
-    def _touch_log(self) -> None:
+    def _put(self, wanted: Mapping[str, str]) -> None:
+        """Bring these files and a running Envoy to `wanted`; with no Envoy, the files alone."""
+        for name, text in wanted.items():
+            if read(self.layout.files / name) != text:
+                replace(self.layout.files / name, text)
+        marks = {version(text): name for name, text in wanted.items() if name != BOOTSTRAP}
         try:
-            os.close(os.open(self.layout.access_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-        except OSError as error:
-            raise _not_written(self.layout.access_log, error) from error
+            waiting = self._waiting(marks, TAKE_SOON)
+            refused = self._admin.rejections() if waiting else 0
+            for name in waiting:  # Envoy missed it, or could not do it when it first saw it: once more
+                replace(self.layout.files / name, wanted[name])
+            deadline = time.monotonic() + TAKE_SECONDS
+            while waiting and (waiting := self._waiting(marks, TAKE_SOON)):
+                if self._admin.rejections() > refused:
+                    raise self._rejected(waiting)
+                if time.monotonic() > deadline:
+                    raise _not_taken(waiting)
+        except Unreachable as error:
+            if error.ref != "gateway-silent":
+                raise
 
-    def _read(self, name: str) -> str | None:
-        try:
-            return (self.layout.files / name).read_text(encoding="utf-8")
-        except OSError:
-            return None
+    def _waiting(self, marks: Mapping[str, str], seconds: float) -> list[str]:
+        """The files of `marks` that Envoy has not taken, asked again and again for `seconds`."""
+        deadline = time.monotonic() + seconds
+        while waiting := [name for mark, name in marks.items() if mark not in self._admin.versions()]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.003)
+        return waiting
 
-    def _put(self, names: Iterable[str], files: Mapping[str, str]) -> None:
-        """Write those of `names` that differ, and wait until a running Envoy has taken them."""
-        changed = [name for name in names if self._read(name) != files[name]]
-        for name in changed:
-            self._replace(self.layout.files / name, files[name])
-        waiting = {version(files[name]): name for name in changed if name != BOOTSTRAP}
-        deadline = time.monotonic() + TAKE_SECONDS
-        while waiting:
-            try:
-                taken = self._admin.versions()
-            except LycError:
-                return  # no Envoy: it will read the files when it starts
-            waiting = {mark: name for mark, name in waiting.items() if mark not in taken}
-            if waiting and time.monotonic() > deadline:
-                raise Unreachable(
-                    "gateway-change-not-taken",
-                    f"the gateway runs but has not taken a change within {TAKE_SECONDS:.0f} s",
-                    where=", ".join(sorted(waiting.values())),
-                    hint="lyc controller logs",
-                )
-            if waiting:
-                time.sleep(0.003)
-
-    @staticmethod
-    def _replace(path: Path, text: str) -> None:
-        temporary = path.with_name(f".{path.name}.new")
-        try:
-            temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            temporary.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise _not_written(path, error) from error
+    def _rejected(self, names: list[str]) -> LycError:
+        return diagnose(self._admin.listener_errors()) or Failed(
+            "gateway-change-rejected",
+            "the gateway refused a part of its configuration and serves the former one",
+            where=", ".join(names),
+            hint="lyc controller logs --gateway",
+        )
 
     def _check_socket_path(self) -> None:
         length = len(os.fsencode(self.layout.admin_socket))
@@ -207,11 +202,10 @@ def _both(former: str | None, wanted: str) -> str:
     return resources([*new, *going]) if going else wanted
 
 
-def _not_written(path: Path, error: OSError) -> Failed:
-    return Failed(
-        "gateway-files-not-written",
-        "the gateway's configuration could not be written",
-        why=error.strerror or str(error),
-        where=str(path),
-        hint="lyc doctor",
+def _not_taken(names: list[str]) -> Unreachable:
+    return Unreachable(
+        "gateway-change-not-taken",
+        f"the gateway runs but has not taken a change within {TAKE_SECONDS:.0f} s",
+        where=", ".join(names),
+        hint="lyc controller logs --gateway",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lyc.errors import LycError
 from lyc.records.secret import Secret
 
 
@@ -53,9 +54,11 @@ class GatewayStatus:
     """state: `absent | starting | running | stopped`. None = not known.
 
     active: requests in flight per replica id, draining ones included. healthy: ids of replicas that get new requests.
+    error: why a gateway that runs does not listen.
     """
 
     state: str
     pid: int | None = None
     active: dict[str, int] | None = None
     healthy: frozenset[str] | None = None
+    error: LycError | None = None

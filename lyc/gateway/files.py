@@ -1,0 +1,60 @@
+"""The files that Envoy reads: 0600 in a 0700 folder, each replaced by one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from lyc.errors import Failed
+
+
+def private_folder(path: Path) -> None:
+    """Make `path`, for its owner alone. Raises `Failed` (`gateway-files-not-written`)."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def private_log(path: Path) -> None:
+    """Make an empty log at `path` if there is none: who makes a file decides its mode, and Envoy would make it 0644."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def read(path: Path) -> str | None:
+    """The text of a file, or None where there is none that can be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def replace(path: Path, text: str) -> None:
+    """Put `text` at `path` by a rename, which a reader sees whole or not at all. Raises `Failed`."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> Failed:
+    return Failed(
+        "gateway-files-not-written",
+        "the gateway's configuration could not be written",
+        why=error.strerror or str(error),
+        where=str(path),
+        hint="lyc doctor",
+    )
