@@ -25,7 +25,7 @@ def open_source(
     Args:
         credentials: by the names of the environment variables: `HF_TOKEN`, `HF_ENDPOINT`, `AWS_*`. They alone count;
             those of this process do not.
-        s3_endpoint: `--s3-endpoint`; wins over `AWS_ENDPOINT_URL` of the credentials.
+        s3_endpoint: `--s3-endpoint`; wins over `AWS_ENDPOINT_URL_S3` and `AWS_ENDPOINT_URL` of the credentials.
         cache: the root of the cache of weights, where digests of local files and made samples are kept.
         environ: what uv runs with when a sample is made (`UV_*`, proxies, certificates).
         hashing: hears how far the hashing of a local folder is.
@@ -43,7 +43,8 @@ def open_source(
         case SourceKind.S3:
             from lyc.sources.s3 import S3Source  # noqa: PLC0415
 
-            return S3Source(credentials, endpoint=s3_endpoint or _value(credentials, "AWS_ENDPOINT_URL"))
+            named = _value(credentials, "AWS_ENDPOINT_URL_S3") or _value(credentials, "AWS_ENDPOINT_URL")
+            return S3Source(credentials, endpoint=s3_endpoint or named)
         case SourceKind.SAMPLE:
             from lyc.sources.sample import SampleSource  # noqa: PLC0415
 

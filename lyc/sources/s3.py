@@ -33,8 +33,9 @@ class S3Source:
 
     Args:
         credentials: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_PROFILE`, `AWS_REGION` or
-            `AWS_DEFAULT_REGION`, `AWS_CA_BUNDLE`. Without a key: the profile, SSO or role of this machine, as botocore
-            finds them; never the environment of this process, which may be another user's shell of days ago.
+            `AWS_DEFAULT_REGION`, `AWS_SHARED_CREDENTIALS_FILE`, `AWS_CONFIG_FILE`, `AWS_CA_BUNDLE`. Without a key: the
+            profile, SSO or role of this machine, as botocore finds them; never the environment of this process, which
+            may be that of a shell of days ago.
         endpoint: a URL, for a server that is not AWS; buckets are then part of the path.
     """
 
@@ -104,6 +105,12 @@ class S3Source:
             if bool(known.get("AWS_ACCESS_KEY_ID")) != bool(known.get("AWS_SECRET_ACCESS_KEY")):
                 raise PartialCredentialsError(provider="the environment", cred_var="AWS_*")
             core = botocore.session.Session(profile=known.get("AWS_PROFILE"))
+            for variable, name in (
+                ("credentials_file", "AWS_SHARED_CREDENTIALS_FILE"),
+                ("config_file", "AWS_CONFIG_FILE"),
+            ):
+                if name in known:
+                    core.set_config_variable(variable, known[name])
             core.get_component("credential_provider").remove("env")
             core.set_config_variable("ignore_configured_endpoint_urls", "true")
             session = boto3.Session(

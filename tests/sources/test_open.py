@@ -56,8 +56,9 @@ def test_the_endpoint_of_the_command_wins_over_that_of_the_environment(
     make_model(s3.folder / "weights" / "m")
     keys = {"AWS_ACCESS_KEY_ID": Secret("ACCESSKEYOFTESTS"), "AWS_SECRET_ACCESS_KEY": Secret("secret-of-tests-only")}
     ref = ModelRef(SourceKind.S3, "weights/m")
-    for flag, variable in ((s3.url, "http://127.0.0.1:1"), (None, s3.url)):
-        credentials = keys | {"AWS_ENDPOINT_URL": Secret(variable)}
+    nobody = "http://127.0.0.1:1"
+    for flag, for_s3, for_all in ((s3.url, nobody, nobody), (None, s3.url, nobody), (None, "", s3.url)):
+        credentials = keys | {"AWS_ENDPOINT_URL_S3": Secret(for_s3), "AWS_ENDPOINT_URL": Secret(for_all)}
         source = open_source(ref, credentials=credentials, s3_endpoint=flag, cache=tmp_path, environ={})
         assert source.resolve(ref).files
 

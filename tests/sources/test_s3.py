@@ -186,6 +186,13 @@ def test_a_profile_that_does_not_exist(s3: Any, bucket: Path) -> None:
     refused(NotAuthorised, "no-s3-profile", s3, AWS_PROFILE="nobody")
 
 
+def test_a_profile_in_a_file_is_found(s3: Any, bucket: Path, tmp_path: Path) -> None:
+    lines = ["[team]", *(f"{name.lower()} = {secret.reveal()}" for name, secret in KEYS.items())]
+    (tmp_path / "credentials").write_text("\n".join(lines))
+    named = {"AWS_SHARED_CREDENTIALS_FILE": Secret(str(tmp_path / "credentials")), "AWS_PROFILE": Secret("team")}
+    assert source(s3, named).resolve(ref()).files
+
+
 def test_no_network(s3: Any) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
