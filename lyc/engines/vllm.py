@@ -58,6 +58,7 @@ def command(plan: Plan, target: EngineTarget, environ: Mapping[str, str] | None 
         *("--config", str(config)),
         *("--shutdown-timeout", str(SHUTDOWN_SECONDS)),
         "--enable-force-include-usage",
+        *("--disable-access-log-for-endpoints", f"{HEALTH_PATH},{METRICS_PATH}"),  # asked every second by the gateway
         *_planned(plan, target),
         *options.words(plan.engine_args),
     ]

@@ -18,6 +18,7 @@ import pytest
 from lyc.records.model import ModelRef, SourceKind
 from lyc.sources.cache import ContentCache
 from lyc.sources.open import open_source
+from lyc.spec.settings import load
 from lyc.testing.models import TinyModels
 from tests.e2e.harness import Lyc, make
 
@@ -85,7 +86,7 @@ def test_truncated_weights(lyc: Lyc, models: TinyModels) -> None:
 
 def test_a_pickle_is_refused_with_the_way_to_convert(lyc: Lyc, models: TinyModels) -> None:
     error = refused(lyc, str(models.pickle()), "--name", "x", code=3, ref="pickle-weights")
-    assert "safetensors" in str(error["hint"])
+    assert "save_pretrained" in str(error["hint"])
 
 
 def test_an_architecture_that_vllm_lacks(lyc: Lyc, models: TinyModels) -> None:
@@ -246,7 +247,9 @@ def test_a_home_that_cannot_be_written(models: TinyModels, lyc: Lyc, read_only_d
 
 def test_a_controller_of_another_version(lyc: Lyc, tmp_path: Path, weights_cache: Path) -> None:
     other = make(tmp_path / "h", weights_cache)
-    (other.home / "run").mkdir(parents=True, mode=0o700)
+    other.home.mkdir(parents=True)
+    path = load(other.env).controller_socket
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     code = (
         "import http.server, json, socketserver, sys\n"
         "class H(http.server.BaseHTTPRequestHandler):\n"
@@ -260,7 +263,6 @@ def test_a_controller_of_another_version(lyc: Lyc, tmp_path: Path, weights_cache
         "print('up', flush=True)\n"
         "server.serve_forever()\n"
     )
-    path = other.home / "run" / "controller.sock"
     newer = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     assert newer.stdout
     assert newer.stdout.readline() == b"up\n"
@@ -273,6 +275,7 @@ def test_a_controller_of_another_version(lyc: Lyc, tmp_path: Path, weights_cache
     finally:
         newer.kill()
         newer.wait()
+        path.unlink()
 
 
 def test_a_person_sees_one_readable_error(lyc: Lyc, tmp_path: Path) -> None:
