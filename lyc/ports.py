@@ -53,8 +53,13 @@ class Source(Protocol):
 class ModelCache(Protocol):
     """The content-addressed store of weights. Safe for several processes; a killed fetch resumes."""
 
-    def snapshot(self, source: Source, listing: Listing, progress: ByteProgress) -> Snapshot:
-        """The model, complete and verified, on this machine. Fetches only what is missing."""
+    def snapshot(
+        self, source: Source, listing: Listing, progress: ByteProgress, say: Callable[[str], None] | None = None
+    ) -> Snapshot:
+        """The model, complete and verified, on this machine. Fetches only what is missing.
+
+        `progress` may raise to stop the fetch; what came is kept. `say` hears when another run is waited for.
+        """
         ...
 
     def have(self, listing: Listing) -> Snapshot | None:

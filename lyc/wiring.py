@@ -63,8 +63,14 @@ def build_deps(settings: Settings) -> Deps:
         cache=ContentCache(settings.cache),
         installer=UvInstaller(settings.engines, os.environ),
         host=LocalProbe(settings.cache),
-        open_source=lambda ref, credentials, endpoint: open_source(
-            ref, credentials=credentials, s3_endpoint=endpoint, cache=settings.cache, environ=uv_environ
+        open_source=lambda ref, credentials, s3_endpoint, *, hashing, say: open_source(
+            ref,
+            credentials=credentials,
+            s3_endpoint=s3_endpoint,
+            cache=settings.cache,
+            environ=uv_environ,
+            hashing=hashing,
+            say=say,
         ),
         clock=time.time,
     )

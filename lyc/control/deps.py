@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from lyc.ports import EngineInstaller, Gateway, HostProbe, ModelCache, Source, Supervisor
+from lyc.ports import ByteProgress, EngineInstaller, Gateway, HostProbe, ModelCache, Source, Supervisor
 from lyc.records.model import ModelRef
 from lyc.records.secret import Secret
 from lyc.rollout import Policy
 from lyc.spec.settings import Settings
 from lyc.store import Store
 
-OpenSource = Callable[[ModelRef, Mapping[str, Secret], str | None], Source]
-"""(reference, credentials by environment name, S3 endpoint) → the source that has the model."""
+
+class OpenSource(Protocol):
+    """reference, credentials by environment name, S3 endpoint → the source that has the model."""
+
+    def __call__(
+        self,
+        ref: ModelRef,
+        credentials: Mapping[str, Secret],
+        s3_endpoint: str | None,
+        *,
+        hashing: ByteProgress,
+        say: Callable[[str], None],
+    ) -> Source:
+        """`hashing` hears how far the hashing of a local folder is, `say` what the making of a sample does."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from lyc.control.operations import Talk
 from lyc.engines import architectures, options, quantization, speculative, versions
 from lyc.inspection import inspect
 from lyc.planning import plan, surge_fits
-from lyc.ports import Source
+from lyc.ports import ByteProgress, Source
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot
 from lyc.records.plan import HostFacts, Plan
@@ -96,7 +96,13 @@ class Preparation:
 
     def _resolve(self, written: str) -> tuple[Source, Listing]:
         ref = parse_model(written, cwd=Path("/"), is_dir=Path.is_dir)
-        source = self._deps.open_source(ref, self._credentials, self._spec.s3_endpoint)
+        source = self._deps.open_source(
+            ref,
+            self._credentials,
+            self._spec.s3_endpoint,
+            hashing=self._bytes(Phase.RESOLVE, "hashing"),
+            say=self._say(Phase.INSPECT),
+        )
         return source, source.resolve(ref)
 
     def _inspect(self, source: Source, listing: Listing) -> Found:
@@ -125,11 +131,18 @@ class Preparation:
         return hashlib.sha256(json.dumps(written, sort_keys=True, default=str).encode()).hexdigest()
 
     def _fetch(self, found: Found, cancelled: Cancelled) -> Snapshot:
+        tell = self._bytes(Phase.FETCH)
+
         def progress(done: int, total: int) -> None:
             cancelled()
-            self._talk.phase(PhaseEvent(Phase.FETCH, PhaseStatus.PROGRESS, done=done, total=total))
+            tell(done, total)
 
-        return self._deps.cache.snapshot(found.source, found.listing, progress)
+        return self._deps.cache.snapshot(found.source, found.listing, progress, self._say(Phase.FETCH))
+
+    def _bytes(self, phase: Phase, message: str = "") -> ByteProgress:
+        return lambda done, total: self._talk.phase(
+            PhaseEvent(phase, PhaseStatus.PROGRESS, message, done=done, total=total)
+        )
 
     def _say(self, phase: Phase) -> Callable[[str], None]:
         return lambda line: self._talk.phase(PhaseEvent(phase, PhaseStatus.PROGRESS, line))

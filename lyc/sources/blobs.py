@@ -37,16 +37,14 @@ class BlobStore:
     """Files by content below `root`. Safe for several processes and threads.
 
     Args:
-        say: hears once when another run holds a file that this one needs.
         pause: waits that many seconds between two tries after a connection broke.
     """
 
-    def __init__(self, root: Path, say: Callable[[str], None], pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, root: Path, pause: Callable[[float], None] = time.sleep) -> None:
         self._blobs = root / "blobs" / "sha256"
         self._incoming = root / "incoming"
         self._marks = root / "marks"
         self._locks = root / "locks"
-        self._say = say
         self._pause = pause
         self._boot = boot_id()
 
@@ -116,7 +114,7 @@ class BlobStore:
         if local is None or file.digest is None or self._known(listing, file):
             return False
         key = self._key(listing, file)
-        with self._locked(key, file), ExitStack() as stack:
+        with self._locked(key), ExitStack() as stack:
             if self._known(listing, file):
                 return True
             origin = stack.enter_context(local.open("rb"))
@@ -138,7 +136,7 @@ class BlobStore:
             meter.finish(file)
             return known
         key = self._key(listing, file)
-        with self._locked(key, file, lambda: meter.at(file, self._size(key))):
+        with self._locked(key, file, meter):
             if known := self._known(listing, file):
                 meter.finish(file)
                 return known
@@ -211,16 +209,19 @@ class BlobStore:
         return part.stat().st_size if part.exists() else 0
 
     @contextmanager
-    def _locked(self, key: str, file: SourceFile, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def _locked(self, key: str, file: SourceFile | None = None, meter: Meter | None = None) -> Iterator[None]:
+        """Hold `key` alone. While another run holds it, `meter` hears so, and how far that run is with `file`."""
         lock = FileLock(self._locks / f"{key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self._say(f"another run is fetching {file.path}; waiting for it")
-            while not lock.is_locked:
-                with suppress(Timeout):
-                    lock.acquire(timeout=0.5, poll_interval=0.05)
-                waiting()
+        told = False
+        while not lock.is_locked:
+            with suppress(Timeout):
+                lock.acquire(timeout=0.5, poll_interval=0.05)
+                break
+            if file is not None and meter is not None:
+                if not told:
+                    meter.waiting(file)
+                meter.at(file, self._size(key))
+                told = True
         try:
             yield
         finally:

@@ -43,7 +43,6 @@ class ContentCache:
     A cache on a read-only disk serves what it has (`have`, and `snapshot` of what is there).
 
     Args:
-        say: hears a sentence when this run waits for another one.
         pause: how to wait between two tries after a connection broke.
 
     Errors of `snapshot`: `no-space`, `cache-read-only`, `cache-broken`, `checksum-mismatch`, and those of the source.
@@ -53,25 +52,26 @@ class ContentCache:
         self,
         root: Path,
         *,
-        say: Callable[[str], None] = lambda _: None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.root = root
-        self._blobs = BlobStore(root, say, pause)
+        self._blobs = BlobStore(root, pause)
 
     @property
     def index_folder(self) -> Path:
         """Where `LocalSource` may remember digests."""
         return self.root / "index"
 
-    def snapshot(self, source: Source, listing: Listing, progress: ByteProgress) -> Snapshot:
+    def snapshot(
+        self, source: Source, listing: Listing, progress: ByteProgress, say: Callable[[str], None] | None = None
+    ) -> Snapshot:
         """The model, complete and verified, on this machine. Fetches only what is missing."""
         if found := self.have(listing):
             progress(listing.size, listing.size)
             return found
         with speaking(self.root):
             self._blobs.prepare()
-            meter = Meter(listing, progress)
+            meter = Meter(listing, progress, say)
             for file in listing.files:
                 self._blobs.clone(source, listing, file)
             require_space(self.root, sum(self._blobs.missing(listing, file) for file in listing.files))

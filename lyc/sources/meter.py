@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Lock
 
 from lyc.errors import Interrupted
@@ -18,9 +19,10 @@ class Meter:
     After `stop` every further step raises Interrupted: so the other streams end when one has failed.
     """
 
-    def __init__(self, listing: Listing, progress: ByteProgress) -> None:
+    def __init__(self, listing: Listing, progress: ByteProgress, say: Callable[[str], None] | None = None) -> None:
         self._total = listing.size
         self._progress = progress
+        self._say = say
         self._at: dict[str, int] = {}
         self._sum = 0
         self._last = 0.0
@@ -38,6 +40,11 @@ class Meter:
             if now - self._last >= _PAUSE or self._sum == self._total:
                 self._last = now
                 self._progress(self._sum, self._total)
+
+    def waiting(self, file: SourceFile) -> None:
+        """Another run is fetching `file`."""
+        if self._say is not None:
+            self._say(f"another run is fetching {file.path}; waiting for it")
 
     def of(self, file: SourceFile) -> ByteProgress:
         return lambda done, _: self.at(file, done)

@@ -73,7 +73,7 @@ class SampleSource:
         self._root = root
         self._environ = {name: value for name, value in environ.items() if name not in _DROPPED}
         self._say = say
-        self._blobs = BlobStore(root, say)
+        self._blobs = BlobStore(root)
 
     def resolve(self, ref: ModelRef) -> Listing:
         files = tuple(SourceFile(name, size, f"sha256:{digest}") for name, size, digest in sorted(_FILES[ref.location]))

@@ -22,7 +22,7 @@ def say(line: str) -> None:
 
 
 def main(root: str, written: str, endpoint: str) -> None:
-    cache = ContentCache(Path(root), say=say)
+    cache = ContentCache(Path(root))
     names = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     credentials = {name: Secret(os.environ[name]) for name in names if name in os.environ}
     credentials["HF_ENDPOINT"] = Secret(endpoint)
@@ -32,7 +32,7 @@ def main(root: str, written: str, endpoint: str) -> None:
             ref, credentials=credentials, s3_endpoint=endpoint, cache=cache.root, environ=os.environ, say=say
         )
         listing = source.resolve(ref)
-        snapshot = cache.snapshot(source, listing, lambda done, total: None)
+        snapshot = cache.snapshot(source, listing, lambda done, total: None, say)
         answer = {"path": str(snapshot.path), "digest": snapshot.digest, "damaged": cache.verify(snapshot)}
     except LycError as error:
         answer = error.document()

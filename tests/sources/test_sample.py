@@ -97,7 +97,7 @@ def test_no_network_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> Non
 
 
 def test_a_sample_that_came_out_differently_is_not_taken(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path / "cache", SAID.append)
+    store = BlobStore(tmp_path / "cache")
     store.prepare()
     made = tmp_path / "made"
     made.write_bytes(b"something else")
