@@ -137,7 +137,7 @@ class Preparation:
             cancelled()
             tell(done, total)
 
-        return self._deps.cache.snapshot(found.source, found.listing, progress, self._say(Phase.FETCH))
+        return self._deps.cache.snapshot(found.source, found.listing, progress, self._talk.warn)
 
     def _bytes(self, phase: Phase, message: str = "") -> ByteProgress:
         return lambda done, total: self._talk.phase(
