@@ -30,6 +30,8 @@ TAKE_SECONDS = 10.0
 """A running Envoy takes a change within milliseconds; on a machine with no CPU to spare it may be seconds."""
 TAKE_SOON = 0.5
 
+_LISTENERS_OWN = (ECDS_AUTH, ECDS_USAGE, RDS)  # read when the listener is there, not before
+
 
 class EnvoyGateway:
     """The gateway of one controller.
@@ -38,9 +40,10 @@ class EnvoyGateway:
         directory: private folder for what Envoy reads; its siblings `log` and `process` are the gateway's too.
         run_directory: private folder for the admin socket; short, because a socket's path is at most 107 bytes.
         workers: Envoy's worker threads.
+        admin_timeout: seconds after which an Envoy that does not answer on its admin socket counts as silent.
     """
 
-    def __init__(self, directory: Path, run_directory: Path, *, workers: int = 2) -> None:
+    def __init__(self, directory: Path, run_directory: Path, *, workers: int = 2, admin_timeout: float = 5.0) -> None:
         files = directory.absolute()
         self.layout = Layout(
             files=files,
@@ -48,7 +51,7 @@ class EnvoyGateway:
             access_log=files.with_name("log") / "access.jsonl",
         )
         self._workers = workers
-        self._admin = Admin(self.layout.admin_socket)
+        self._admin = Admin(self.layout.admin_socket, admin_timeout)
         self._last: tuple[GatewayConfig, Mapping[str, str]] | None = None
 
     def apply(self, config: GatewayConfig) -> None:
@@ -131,8 +134,9 @@ class EnvoyGateway:
         for name, text in wanted.items():
             if read(self.layout.files / name) != text:
                 replace(self.layout.files / name, text)
-        marks = {version(text): name for name, text in wanted.items() if name != BOOTSTRAP}
         try:
+            without = (BOOTSTRAP,) if self._admin.listening() else (BOOTSTRAP, *_LISTENERS_OWN)
+            marks = {version(text): name for name, text in wanted.items() if name not in without}
             waiting = self._waiting(marks, TAKE_SOON)
             refused = self._admin.rejections() if waiting else 0
             for name in waiting:  # Envoy missed it, or could not do it when it first saw it: once more

@@ -71,12 +71,15 @@ def _deployment(route: Route) -> Json:
 
 
 def _retry() -> Json:
-    """Tried again elsewhere only while nothing of an answer has reached the client."""
+    """Tried again elsewhere only while nothing of an answer has reached the client.
+
+    Twice and no more: a request that kills the engine it reaches must not kill every replica there is.
+    """
     previous_hosts = typed("extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")
     return {
         "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
         "retriable_status_codes": [503],
-        "num_retries": 4,
+        "num_retries": 2,
         "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": previous_hosts}
