@@ -15,7 +15,7 @@ MODULES = sorted((ROOT / "lyc").rglob("*.py"))
 LONGEST, MEDIAN = 400, 120
 NOT_A_NAME = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "services", "service", "misc"}
 # Spelled as classes of one character so that this file does not hold what it looks for.
-MACHINE_PATH = re.compile(r"/wor[k]/|/roo[t]/|/hom[e]/[a-z]|/tm[p]/[b]/")
+MACHINE_PATH = re.compile(r"/wor[k]/|/roo[t]/|/tm[p]/[b]/")
 
 
 def name_of(path: Path) -> str:

@@ -55,6 +55,8 @@ class Small:
 
     def __init__(self, tmp_path: Path, **changes: object) -> None:
         self.wheels = tmp_path / "wheels"
+        index = tmp_path / "index"
+        index.mkdir()
         lock = wheel(self.wheels, "alpha") + wheel(self.wheels, "beta")
         self.root = tmp_path / "engines"
         stub = ("gamma", "1.0+cpu", "alpha==1.0")
@@ -65,7 +67,7 @@ class Small:
             "HOME": str(tmp_path),
             "UV_CACHE_DIR": str(tmp_path / "cache"),
             "UV_FIND_LINKS": str(self.wheels),
-            "UV_NO_INDEX": "1",
+            "UV_DEFAULT_INDEX": index.as_uri(),  # an index with nothing in it, so that no test asks the network
         }
         self.said: list[str] = []
 
