@@ -182,6 +182,8 @@ class _Deploy:
         output.answer(document, card(result, secret, chat=proof is None or proof.kind == "chat"))
         if key is not None:
             output.hint("the key is shown this once; lyc keys create makes another")
+        else:
+            output.hint(f"for a key: export LYC_KEY=$(lyc keys create {result['name']})")
 
     def _leave(self, operation: str) -> None:
         name = self.spec.name

@@ -136,7 +136,7 @@ class LiveProgress:
         else:
             from rich.text import Text
 
-            self._live.console.print(Text.from_ansi(line), soft_wrap=True)
+            self._live.console.print(Text.from_ansi(line), no_wrap=True, overflow="ellipsis", crop=True)
 
     def __enter__(self) -> LiveProgress:
         # Rich takes a fifth of a second to import: only who looks at a terminal waits for it.

@@ -17,8 +17,7 @@ def card(result: DeployResult, key: str | None, *, chat: bool) -> str:
         rows.insert(1, ("key", key))
     table = "\n".join(f"{label:<6} {value}" for label, value in rows)
     name, url = result["served_name"], result["url"]
-    snippets = f"{table}\n\n{curl(url, key, name, chat=chat)}\n\n{python(url, key, name, chat=chat)}"
-    return snippets if key else f"{snippets}\n\n# LYC_KEY: lyc keys create {result['name']}"
+    return f"{table}\n\n{curl(url, key, name, chat=chat)}\n\n{python(url, key, name, chat=chat)}"
 
 
 def curl(url: str, key: str | None, model: str, *, chat: bool) -> str:
