@@ -27,7 +27,9 @@ _TOKENS = re.compile(
     r"\b(?:sk|hf|lyc)[-_][A-Za-z0-9_\-]{12,}|(?<=[Bb]earer )\S+|(?<=://)[^/\s@]+(?=@)|AKIA[0-9A-Z]{12,}"
     r"|(?<=api_key=)\S+|(?<='api_key': ')[^']+"
 )
-_SHOWN, _WIDTH = 6, 400
+_ADVICE = re.compile(r" (?:Supported architectures: |To allow overriding |See https?://|Try increasing ).*$")
+"""What vLLM adds after it has said what is wrong; its flags are not lyc's."""
+_SHOWN, _WIDTH = 6, 300
 
 
 def diagnose(lines: Sequence[str], exit_code: int | None, secrets: Iterable[Secret] = ()) -> LycError:
@@ -41,7 +43,7 @@ def diagnose(lines: Sequence[str], exit_code: int | None, secrets: Iterable[Secr
     root = root_line(plain)
     complaints = [text for text, line in zip(plain, lines, strict=True) if level(line) not in ("DEBUG", "INFO")]
     for rule in RULES:
-        if rule.exit_codes and exit_code not in rule.exit_codes:
+        if (rule.exit_codes and exit_code not in rule.exit_codes) or (rule.rootless and root is not None):
             continue
         for line in reversed(complaints or [""]):
             match = re.search(rule.pattern, line)
@@ -91,7 +93,7 @@ def _detail(first: list[str], root: str | None, plain: Sequence[str]) -> tuple[s
 
 
 def _short(line: str) -> str:
-    stripped = line.strip()
+    stripped = _ADVICE.sub("", line.strip())
     return stripped if len(stripped) <= _WIDTH else stripped[: _WIDTH - 1] + "…"
 
 

@@ -12,7 +12,8 @@ from lyc.errors import EngineFailed, LycError, NoFit, SpecError
 class Rule:
     """A case. The texts may use the pattern's groups by name. exit_codes: only then; empty = whatever the code.
 
-    shows_line: whether the line that fits is shown among the decisive ones.
+    shows_line: whether the line that fits is shown among the decisive ones. rootless: only in a log without any
+    exception that says something.
     """
 
     ref: str
@@ -23,6 +24,7 @@ class Rule:
     hint: str = ""
     exit_codes: tuple[int, ...] = ()
     shows_line: bool = True
+    rootless: bool = False
 
     def error(self, match: re.Match[str], detail: tuple[str, ...]) -> LycError:
         groups = {name: value or "" for name, value in match.groupdict().items()}
@@ -62,7 +64,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "max-model-len-too-large",
         r"User-specified max_model_len \((?P<wish>\d+)\) is greater than the derived max_model_len "
-        r"\((?:[^=]*=)?(?P<own>[\d.]+)",
+        r"\((?:[^=]*=)?(?P<own>\d+)",
         SpecError,
         "the model cannot read {wish} tokens",
         "its own limit is {own}",
@@ -70,12 +72,19 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "kv-cache-too-small",
-        r"To serve at least one request with the models?'s? max seq len \((?P<wish>\d+)\).*?"
-        r"(?:estimated maximum model length is (?P<fits>\d+))?",
+        r"To serve at least one request with the model's max seq len \((?P<wish>\d+)\).*"
+        r"estimated maximum model length is (?P<fits>\d+)",
         NoFit,
         "the KV cache cannot hold one request of {wish} tokens",
-        "",
-        "give a smaller --max-model-len, or free memory",
+        "{fits} tokens fit into what is left for it",
+        "give --max-model-len {fits} or less, or free memory",
+    ),
+    Rule(
+        "kv-cache-too-small",
+        r"To serve at least one request with the model's max seq len \((?P<wish>\d+)\)",
+        NoFit,
+        "the KV cache cannot hold one request of {wish} tokens",
+        hint="give a smaller --max-model-len, or free memory",
     ),
     Rule(
         "no-memory-for-kv-cache",
@@ -123,8 +132,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "weights-do-not-fit-config",
         r"^(?:AssertionError: )?Attempted to load weight \(.*\) into parameter|There is no module or parameter named"
-        r"|size mismatch for|Following weights were not initialized from checkpoint"
-        r"|The size of tensor a \(\d+\) must match",
+        r"|size mismatch for|mat1 and mat2 shapes cannot be multiplied"
+        r"|Following weights were not initialized from checkpoint|The size of tensor a \(\d+\) must match",
         SpecError,
         "the weights do not fit config.json",
         "a tensor is missing, has another shape, or belongs to another model",
@@ -222,6 +231,15 @@ RULES: tuple[Rule, ...] = (
         EngineFailed,
         "the engine cannot use this machine's GPU",
         hint="see lyc doctor; a newer NVIDIA driver may be needed",
+    ),
+    Rule(
+        "engine-killed-out-of-memory",
+        r"Failed core proc\(s\): \{.*: -9\b|WorkerProc initialization failed|proc \S+ died unexpectedly",
+        NoFit,
+        "a process of the engine was killed, most likely because the machine ran out of memory",
+        "the kernel kills the largest process when memory is out; the process left no error of its own",
+        "choose a smaller model or --max-model-len, or a machine with more memory",
+        rootless=True,
     ),
     Rule(
         "engine-killed-out-of-memory",
