@@ -32,16 +32,17 @@ def status(context: typer.Context, name: Name, as_json: Json = False) -> None:
 
 def _text(output: Output, deployment: DeploymentDocument, now: float) -> str:
     state, replicas = deployment["state"], deployment["replicas"]
+    limits = "" if deployment["min"] is None else f" (min {deployment['min']}, max {deployment['max']})"
+    engine = f"{deployment['engine']} on {deployment['gpu']}, {deployment['host']}" if deployment["engine"] else "-"
     facts = [
         ("state", output.paint(state, COLOURS.get(state, "yellow"))),
-        ("replicas", f"{replicas['ready']} of {replicas['desired']} ready (min {deployment['min']}, "
-                     f"max {deployment['max']})"),
+        ("replicas", f"{replicas['ready']} of {replicas['desired']} ready{limits}"),
         ("URL", deployment["url"] or "-"),
-        ("model", deployment["model"]),
+        ("model", deployment["model"] or "-"),
         ("release", str(deployment["release"] or "-")),
-        ("engine", f"{deployment['engine'] or '-'} on {deployment['gpu']}, {deployment['host']}"),
+        ("engine", engine),
         ("age", show_duration(max(0.0, now - deployment["created_at"]))),
-    ]  # fmt: skip
+    ]
     parts = [f"{output.paint(deployment['name'], 'bold')}\n" + "\n".join(f"  {k:<9} {v}" for k, v in facts)]
     if deployment["replica_list"]:
         parts.append(_replicas(output, deployment, now))

