@@ -56,8 +56,9 @@ def deploy(env: dict[str, str], model: str) -> float:
 
 
 def tear_down(env: dict[str, str]) -> None:
-    lyc(env, "down", NAME, "--yes", "--drain-timeout", "1")
-    lyc(env, "controller", "stop")
+    """Back to nothing running; also after a round that was cut short."""
+    for words in (["down", NAME, "--yes", "--drain-timeout", "1"], ["controller", "stop"]):
+        subprocess.run([LYC, *words], env=env, check=False, stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def recipe(home: Path, scratch: Path) -> tuple[list[str], dict[str, str], Path, str]:
@@ -121,21 +122,23 @@ def main() -> None:
     parser.add_argument("--model", default="sample:tiny")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that what runs is taken down
     ours: list[float] = []
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as place:
         home, scratch = Path(place) / "home", Path(place)
         env = {**os.environ, "LYC_HOME": str(home), "LYC_GATEWAY_PORT": "0"}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
-        deploy(env, options.model)  # fills the caches, and writes the recipe
-        what = recipe(home, scratch)
-        tear_down(env)
-        serve(*what)
-        for _ in range(options.rounds):
-            ours.append(deploy(env, options.model))
+        try:
+            deploy(env, options.model)  # fills the caches, and writes the recipe
+            what = recipe(home, scratch)
+            for _ in range(options.rounds):
+                tear_down(env)
+                bare.append(serve(*what))
+                ours.append(deploy(env, options.model))
+                print(f"vllm serve {bare[-1]:6.2f} s   lyc deploy {ours[-1]:6.2f} s", file=sys.stderr, flush=True)
+        finally:
             tear_down(env)
-            bare.append(serve(*what))
-            print(f"lyc deploy {ours[-1]:6.2f} s   vllm serve {bare[-1]:6.2f} s", file=sys.stderr, flush=True)
     lyc_s, vllm_s = statistics.median(ours), statistics.median(bare)
     print(f"lyc deploy {lyc_s:.2f} s, vllm serve {vllm_s:.2f} s: {lyc_s / vllm_s:.3f}x, {lyc_s - vllm_s:+.2f} s")
 
