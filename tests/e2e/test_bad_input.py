@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,26 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from lyc.records.model import ModelRef, SourceKind
-from lyc.sources.cache import ContentCache
-from lyc.sources.open import open_source
 from lyc.spec.settings import load
 from lyc.testing.models import TinyModels
 from tests.e2e.harness import Lyc, make
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    cache = tmp_path_factory.mktemp("tiny-cache")
-    reference = ModelRef(SourceKind.SAMPLE, "tiny")
-    source = open_source(reference, credentials={}, s3_endpoint=None, cache=cache, environ=os.environ)
-    listing = source.resolve(reference)
-    snapshot = ContentCache(cache).snapshot(source, listing, lambda done, total: None)
-    base = tmp_path_factory.mktemp("tiny") / "base"
-    shutil.copytree(snapshot.path, base)
-    for path in base.iterdir():
-        path.chmod(0o644)
-    return TinyModels(base, tmp_path_factory.mktemp("variants"))
 
 
 @pytest.fixture(scope="module")

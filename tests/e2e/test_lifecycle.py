@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lyc.testing.models import TinyModels
 from tests.e2e.harness import FAST, Lyc, wait_for
 
 pytestmark = pytest.mark.engine
@@ -26,7 +28,7 @@ def ask(deployed: Any, key: str | None = None, tokens: int = 4) -> httpx.Respons
     )
 
 
-def test_the_life_of_a_deployment(lyc: Lyc) -> None:
+def test_the_life_of_a_deployment(lyc: Lyc, models: TinyModels) -> None:
     first = lyc.json("deploy", TINY, "--name", "tiny", *FAST)
     assert (first["name"], first["release"], first["changed"]) == ("tiny", 1, True)
     assert ask(first).status_code == 200
@@ -68,7 +70,7 @@ def test_the_life_of_a_deployment(lyc: Lyc) -> None:
     assert lyc.engine_pid("tiny") != pid
 
     # A third that the engine refuses leaves the second serving.
-    refused = lyc.error("deploy", TINY, "--name", "tiny", *FAST, "--engine-arg", "kv-cache-memory-bytes=1", code=5)
+    refused = lyc.error("deploy", str(wrong(models)), "--name", "tiny", *FAST, code=1)
     assert refused["detail"] or refused["why"]
     assert lyc.status("tiny")["state"] == "ready"
     assert lyc.status("tiny")["release"] == 2
@@ -123,16 +125,27 @@ def test_no_wait_and_a_wait_that_runs_out_are_pending(lyc: Lyc) -> None:
     assert ask(done).status_code == 200
 
 
-def test_an_engine_that_refuses_is_one_error_within_a_second_and_leaves_nothing(lyc: Lyc) -> None:
-    error = lyc.error("deploy", TINY, "--name", "bad", *FAST, "--engine-arg", "kv-cache-memory-bytes=1", code=5)
-    assert error["ref"] == "no-memory-for-kv-cache"
+def wrong(models: TinyModels) -> Path:
+    """A model that passes every check of its files, and whose weights do not have the shapes that its config says."""
+    return models.changed("wrong-shapes", intermediate_size=160)
+
+
+def test_an_engine_that_refuses_is_one_error_within_a_second_and_leaves_nothing(lyc: Lyc, models: TinyModels) -> None:
+    error = lyc.error("deploy", str(wrong(models)), "--name", "bad", *FAST, code=1)
+    assert error["kind"] == "EngineFailed"
+    assert error["detail"]
     status = lyc.status("bad")
     assert status["state"] == "failed"
+    assert status["replicas"] == {"ready": 0, "desired": 0}
     replica = status["replica_list"][0]
-    exits = json.loads(next((lyc.home / "deployments/bad/replicas" / replica["id"]).rglob("exit.json")).read_text())
-    noticed = status["releases"][0]["error"]
-    assert noticed
-    assert replica["state"] == "failed"
-    assert exits["code"] != 0
-    wait_for(lambda: len(lyc.pids()) <= 2, 5, "nothing but the gateway")
+    assert (replica["state"], replica["pid"]) == ("failed", None)
+    end = json.loads(next((lyc.home / "deployments/bad/replicas" / replica["id"]).rglob("exit.json")).read_text())
+    assert end["code"] != 0
+    with sqlite3.connect(lyc.home / "lyc.db") as database:
+        (told,) = database.execute("select finished_at from operations where kind = 'deploy'").fetchone()
+    assert 0 <= told - end["at"] < 1
     assert "Error" in lyc.run("logs", "bad").stdout
+    wait_for(lambda: len(lyc.pids()) == 2, 5, "nothing but the gateway and its shim")
+    # Trying again tries again, and taking it down leaves nothing.
+    lyc.run("down", "bad", "--yes")
+    assert lyc.json("ls")["deployments"] == []
