@@ -111,7 +111,8 @@ class UvInstaller:
         missing = _would_download(uv("--color", "never", *arguments, *backend, "--dry-run"))
         _need_space(folder, wanted, missing)
         if missing:
-            say(f"downloading {missing} of {wanted.packages} packages")
+            most = show_bytes(wanted.download_bytes)
+            say(f"downloading {missing} of {wanted.packages} packages, {most} at most")
         uv("--color", "never", *arguments, *backend, "--compile-bytecode", say=say)
         if wanted.stub is not None:
             _write_stub(folder, *wanted.stub)

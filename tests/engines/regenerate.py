@@ -132,7 +132,7 @@ def lock(wanted: str, override: str) -> str:
     """Resolve for every Python in range on Linux; without comments, and without what only other systems install."""
     environ = dict(os.environ)
     if TORCH_CPU not in wanted:
-        environ.pop("UV_FIND_LINKS", None)  # `torch==X` there would take X+cpu
+        environ.pop("UV_FIND_LINKS", None)
     with tempfile.TemporaryDirectory() as folder:
         requirements, overrides = Path(folder, "wanted.in"), Path(folder, "override.txt")
         requirements.write_text(wanted)
@@ -154,7 +154,8 @@ def lock(wanted: str, override: str) -> str:
             continue
         # torch comes from whichever place has it, and every Python has a wheel of its own there.
         local_build = re.match(r"^\S+==\S+\+\S+", block)
-        kept.append(local_build[0] if local_build else block)
+        # `torch==X` is X+cpu too where a folder of wheels has that; `===` is X alone.
+        kept.append(local_build[0] if local_build else re.sub(r"^(torch(?:vision|audio|codec)?)==", r"\1===", block))
     return "\n".join(kept) + "\n"
 
 
