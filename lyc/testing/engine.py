@@ -185,15 +185,17 @@ class Engine:
 
     async def _stand_in(self, exchange: http1.Exchange) -> None:
         if exchange.request.method == "POST":
-            for name, value in json.loads(exchange.request.body).items():
-                setattr(self.behaviour, name, value)
+            try:
+                self.behaviour = dataclasses.replace(self.behaviour, **json.loads(exchange.request.body))
+            except (TypeError, ValueError) as error:
+                return await exchange.reply(400, answers.error(400, str(error), "BadRequestError"))
         state = {
             "name": self._name,
             "pid": os.getpid(),
             "now": asyncio.get_running_loop().time(),
             **dataclasses.asdict(self.seen),
         }
-        await exchange.reply_json(200, {**state, "behaviour": dataclasses.asdict(self.behaviour)})
+        return await exchange.reply_json(200, {**state, "behaviour": dataclasses.asdict(self.behaviour)})
 
     def _metrics(self) -> str:
         seen = self.seen

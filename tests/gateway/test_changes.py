@@ -197,16 +197,35 @@ def test_unwell_replica_leaves_and_returns(rig: Rig) -> None:
     assert first.seen()["health_checks"] > 0
 
 
-def test_replica_that_hangs_leaves_in_the_end(rig: Rig) -> None:
-    """Listening, and silent: condemned after three checks of five seconds, not sooner."""
+def test_replica_that_has_never_been_well_gets_nothing(rig: Rig) -> None:
     first = rig.stand_in("alpha-1-a")
     hung = rig.stand_in("alpha-1-b", "--accept-only")
-    rig.gateway.apply(rig.config(alpha=[first.endpoint, hung.endpoint]))
-    rig.launch(rig.config(alpha=[first.endpoint, hung.endpoint]))
+    config = rig.config(alpha=[first.endpoint, hung.endpoint])
+    rig.gateway.apply(config)
+    rig.launch(config)
     rig.wait_healthy("alpha-1-a")
-    for _ in range(20):
-        assert rig.chat().status_code == 200  # a replica that has never been well gets nothing
+    assert {rig.chat().status_code for _ in range(20)} == {200}
     assert rig.gateway.status().healthy == {"alpha-1-a"}
+
+
+@pytest.mark.slow
+async def test_frozen_replica_is_condemned_late_and_its_streams_go_on(rig: Rig) -> None:
+    """SIGSTOP: out of rotation after three checks of five seconds, and what ran there ends well after SIGCONT."""
+    _, second = two(rig)
+    async with rig.client() as client:
+        running = await streams(rig, client, 10)
+        begun = time.monotonic()
+        second.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(3)  # busy for so long is no illness; the next line must still see it in rotation
+            assert rig.gateway.status().healthy == {"alpha-1-a", "alpha-1-b"}
+            await until_async(lambda: rig.gateway.status().healthy == {"alpha-1-a"}, "it is condemned", 40)
+            assert time.monotonic() - begun > 10
+            assert (await asyncio.to_thread(rig.chat)).status_code == 200
+        finally:
+            second.process.send_signal(signal.SIGCONT)
+        assert all_complete(await asyncio.gather(*running))
+    await until_async(lambda: rig.gateway.status().healthy == {"alpha-1-a", "alpha-1-b"}, "it is back")
 
 
 def test_replica_that_starts_late_is_found(rig: Rig) -> None:

@@ -96,6 +96,20 @@ def test_bad_requests(rig: Rig, alpha: StandIn) -> None:
     assert alpha.seen()["requests"] == 0
 
 
+def test_upgrades_are_refused(rig: Rig, alpha: StandIn) -> None:
+    """No WebSocket: vLLM's /v1/realtime is not offered, and no tunnel can be dug through a protocol change."""
+    for protocol in ("websocket", "h2c", "connect-udp"):
+        for key in (rig.keys["alpha"], "wrong"):
+            head = (
+                f"GET /alpha/v1/realtime HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+                f"connection: upgrade\r\nupgrade: {protocol}\r\nsec-websocket-version: 13\r\n\r\n"
+            )
+            answer = rig.raw(head.encode())
+            assert answer.split()[1] in (b"400", b"401", b"403", b"404"), answer  # 400: from the engine, of a plain GET
+            assert b"upgrade:" not in answer.lower()
+            assert "upgrade" not in alpha.seen()["last_headers"]
+
+
 def test_errors_of_the_engine_pass_unchanged(rig: Rig, alpha: StandIn) -> None:
     path = "/v1/chat/completions"
     for wrong in ({"max_tokens": 0}, [1, 2]):
@@ -126,6 +140,7 @@ def test_the_openai_client_understands_each(rig: Rig, alpha: StandIn) -> None:
     assert (over.value.status_code, over.value.code) == (413, "request_too_large")
 
 
+@pytest.mark.slow
 def test_slow_headers_are_given_up(rig: Rig, alpha: StandIn) -> None:
     """A client that never ends its head must not hold a connection for ever."""
     begun = time.monotonic()
