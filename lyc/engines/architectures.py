@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyc.engines.tables import architectures, nearest
+from lyc.engines.tables import architectures, model_types, nearest
 from lyc.engines.versions import VLLM_VERSION
 from lyc.errors import SpecError
 from lyc.records.model import ModelFacts
@@ -29,9 +29,18 @@ _SUFFIXES = {
 
 
 def check(facts: ModelFacts, build: EngineBuild) -> None:
-    """Raise SpecError when `build` cannot serve the model's architecture."""
-    del build  # one table: every pinned build is of one version
+    """Raise SpecError when `build` cannot serve the model's architecture, or cannot read its kind of config.json."""
     task(facts)
+    if facts.model_type is not None and facts.model_type not in model_types():
+        alike = nearest(facts.model_type, model_types())
+        raise SpecError(
+            "unknown-model-type",
+            f"{build.id} does not know the model type {facts.model_type}",
+            why="the type decides how config.json is read",
+            where="config.json: model_type",
+            hint="check the spelling in config.json" if alike else "choose a model whose type vLLM knows",
+            detail=tuple(f"it does know {other}" for other in alike),
+        )
 
 
 def task(facts: ModelFacts) -> str:

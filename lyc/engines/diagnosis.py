@@ -27,7 +27,9 @@ _TOKENS = re.compile(
     r"\b(?:sk|hf|lyc)[-_][A-Za-z0-9_\-]{12,}|(?<=[Bb]earer )\S+|(?<=://)[^/\s@]+(?=@)|AKIA[0-9A-Z]{12,}"
     r"|(?<=api_key=)\S+|(?<='api_key': ')[^']+"
 )
-_ADVICE = re.compile(r" (?:Supported architectures: |To allow overriding |See https?://|Try increasing ).*$")
+_ADVICE = re.compile(
+    r" (?:Supported architectures: |\[type=\w+, input_value=|To allow overriding |See https?://|Try increasing ).*$"
+)
 """What vLLM adds after it has said what is wrong; its flags are not lyc's."""
 _SHOWN, _WIDTH = 6, 300
 

@@ -171,19 +171,21 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "quantization-unsupported",
-        r"Unsupported quantization config|Unknown quantization method: '?(?P<name>[\w-]+)|quantization method "
+        r"Unsupported quantization config: (?P<config>[^\[]*[^\[ ])"
+        r"|Unknown quantization method: '?(?P<name>[\w-]+)|quantization method "
         r"(?P<other>[\w-]+) is not supported for the current GPU|(?P<own>[\w-]+) quantization is currently not "
         r"supported",
         SpecError,
-        "the engine cannot use this quantization here {name}{other}{own}",
+        "the engine cannot serve this quantization here: {name}{other}{own}{config}",
         hint="choose another --quantization, or the unquantized model",
     ),
     Rule(
         "unsupported-on-cpu",
-        r"'_OpNamespace' '\S+' object has no attribute '(?P<op>\w+)'|Could not run '(?P<other>\S+)' with arguments "
+        r"_C::(?P<kernel>\w+)\(\) expected at most 0 argument"
+        r"|'_OpNamespace' '\S+' object has no attribute '(?P<op>\w+)'|Could not run '(?P<other>\S+)' with arguments "
         r"from the 'CPU' backend|NotImplementedError: .*\bCPU\b.*",
         SpecError,
-        "this model needs an operation that the CPU build of vLLM does not have {op}{other}",
+        "this model needs an operation that the CPU build of vLLM does not have: {op}{other}{kernel}",
         hint="deploy it on a GPU, or without this --quantization",
     ),
     Rule(

@@ -33,6 +33,7 @@ OWNED: Mapping[str, str] = {
     "config": "lyc writes this file; give each option with --engine-arg",
     "shutdown-timeout": "lyc drains a replica at the gateway before it stops it",
     "enable-force-include-usage": "the gateway counts tokens from it; it is always on",
+    "disable-access-log-for-endpoints": "lyc keeps its own questions out of the engine's log with it",
     "max-model-len": "use `lyc deploy --max-model-len`",
     "quantization": "use `lyc deploy --quantization`",
     "speculative-config": "use `lyc deploy --speculative`",

@@ -63,6 +63,12 @@ def architectures() -> dict[str, str]:
 
 
 @cache
+def model_types() -> frozenset[str]:
+    """What `model_type` in config.json may be."""
+    return frozenset(_load("model-types"))
+
+
+@cache
 def quantization_methods() -> dict[str, Method]:
     return {
         name: Method(name, int(str(row["min_capability"])), _strings(row["dtypes"]))

@@ -62,7 +62,10 @@ for method in QUANTIZATION_METHODS:
     config = config.__new__(config)  # one of them wants self for what are constants
     methods[method] = {"min_capability": config.get_min_capability(),
                        "dtypes": [str(d).removeprefix("torch.") for d in config.get_supported_act_dtypes()]}
-print("JSON" + json.dumps({"architectures": found, "quantization": methods}))
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from vllm.transformers_utils import config as c
+types = {*CONFIG_MAPPING_NAMES, *c._CONFIG_REGISTRY, *c._ARCHITECTURE_TO_MODEL_TYPE.values(), "vlm"}
+print("JSON" + json.dumps({"architectures": found, "quantization": methods, "model_types": dict.fromkeys(types, "")}))
 """
 
 
@@ -97,7 +100,7 @@ def parse_help(text: str) -> dict[str, dict[str, object]]:
 
 
 def write_tables(bin_dir: Path, data: Path = DATA) -> None:
-    """Ask the engine at `bin_dir` and write three files into `data`. Takes 20 to 30 s."""
+    """Ask the engine at `bin_dir` and write four files into `data`. Takes 20 to 30 s."""
     environ = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
     text = subprocess.run(
         [bin_dir / "vllm", "serve", "--help=all"], env=environ, check=True, stdout=subprocess.PIPE, text=True
@@ -109,6 +112,7 @@ def write_tables(bin_dir: Path, data: Path = DATA) -> None:
     lists = json.loads(next(line for line in out.splitlines() if line.startswith("JSON"))[4:])
     write_json(data, "architectures", lists["architectures"])
     write_json(data, "quantization", lists["quantization"])
+    write_json(data, "model-types", lists["model_types"])
 
 
 def write_json(data: Path, name: str, table: Mapping[str, object]) -> None:

@@ -54,3 +54,11 @@ def test_no_architecture_at_all() -> None:
     with pytest.raises(SpecError) as caught:
         check(ModelFacts(architectures=()), CPU)
     assert caught.value.ref == "no-architecture"
+
+
+def test_a_type_of_config_that_nobody_reads() -> None:
+    with pytest.raises(SpecError) as caught:
+        check(ModelFacts(("LlamaForCausalLM",), model_type="lama"), CPU)
+    assert caught.value.ref == "unknown-model-type"
+    assert "it does know llama" in caught.value.detail
+    check(ModelFacts(("LlamaForCausalLM",), model_type="llama"), CPU)

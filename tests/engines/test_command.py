@@ -35,6 +35,7 @@ def test_a_plan_for_the_cpu() -> None:
     assert vllm.command(CPU, AT).argv == (
         "/engines/e/bin/vllm", "serve", "/models/m", "--uds", "/r/1/s", "--served-model-name", "support",
         "--config", "/r/1/engine.yaml", "--shutdown-timeout", "10", "--enable-force-include-usage",
+        "--disable-access-log-for-endpoints", "/health,/metrics",
         "--max-model-len", "4096", "--dtype", "auto", "--kv-cache-memory-bytes", "1073741824", "--enforce-eager",
     )  # fmt: skip
 

@@ -101,7 +101,7 @@ def test_a_start_as_a_deploy_does_it(engine_bin: Path, tiny: TinyModels, folder:
 def test_the_tables_are_what_this_engine_says(engine_bin: Path, tmp_path: Path) -> None:
     """Options from its own --help, architectures and quantization methods from its registries."""
     regenerate.write_tables(engine_bin, tmp_path)
-    names = [f"{name}-{VLLM_VERSION}.json" for name in ("options", "architectures", "quantization")]
+    names = [f"{name}-{VLLM_VERSION}.json" for name in ("options", "architectures", "model-types", "quantization")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     for name in names:
         assert (tmp_path / name).read_text() == (regenerate.DATA / name).read_text()
