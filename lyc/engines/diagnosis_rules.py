@@ -133,7 +133,8 @@ RULES: tuple[Rule, ...] = (
         "weights-do-not-fit-config",
         r"^(?:AssertionError: )?Attempted to load weight \(.*\) into parameter|There is no module or parameter named"
         r"|size mismatch for|mat1 and mat2 shapes cannot be multiplied"
-        r"|Following weights were not initialized from checkpoint|The size of tensor a \(\d+\) must match",
+        r"|Following weights were not initialized from checkpoint|The size of tensor a \(\d+\) must match"
+        r"|start \(\d+\) \+ length \(\d+\) exceeds dimension size",
         SpecError,
         "the weights do not fit config.json",
         "a tensor is missing, has another shape, or belongs to another model",

@@ -12,6 +12,9 @@ from lyc.records.model import ModelFacts
 from lyc.records.plan import EngineBuild, HostFacts, Plan
 from lyc.units import parse_bytes, parse_tokens, show_bytes
 
+_OLDEST_DRIVER = 580
+"""Of CUDA 13 (its release notes), which the pinned torch is built with. Older ones need NVIDIA's compatibility package,
+which cannot be seen from here: so this warns and does not refuse."""
 _HEADROOM = 0.95
 """Part of the available memory that a plan may use: the rest of the machine wants to live too."""
 
@@ -44,8 +47,7 @@ def plan(
     kv_bytes, memory_bytes = (
         _cpu_memory(spec, facts, draft, host, context=context, freed=freed) if build.on_cpu else (None, None)
     )
-    if build.on_cpu:
-        warnings += _cpu_warnings(facts)
+    warnings += _cpu_warnings(facts) if build.on_cpu else _driver_warnings(host)
     wish = spec.speculative
     return Plan(
         engine=build,
@@ -161,6 +163,16 @@ def _cpu_warnings(facts: ModelFacts) -> list[str]:
     formats = {facts.quantization, facts.quantization_detail.get("format")}
     if formats & {"fp8", "float-quantized"}:
         return ["FP8 weights are very slow on a CPU; an int8 (W8A8) checkpoint is much faster there"]
+    return []
+
+
+def _driver_warnings(host: HostFacts) -> list[str]:
+    major = (host.driver or "").partition(".")[0]
+    if major.isdigit() and int(major) < _OLDEST_DRIVER:
+        return [
+            f"the NVIDIA driver {host.driver} is older than {_OLDEST_DRIVER}, which the engine's CUDA 13 wants; "
+            "the engine may not start"
+        ]
     return []
 
 

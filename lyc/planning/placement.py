@@ -16,6 +16,7 @@ def placement(gpu: str, host: HostFacts) -> Accelerator:
     """
     cards = host.accelerators
     if gpu == CPU or (gpu == AUTO and not cards):
+        _check_cpu(host)
         return Accelerator(CPU, memory_total=host.memory_total, memory_free=host.memory_available)
     wanted = [card for card in cards if gpu in (AUTO, card.name)]
     if not wanted:
@@ -28,3 +29,15 @@ def placement(gpu: str, host: HostFacts) -> Accelerator:
             hint=f"choose --gpu {cards[0].name}" if cards else "choose --gpu cpu, or another host",
         )
     return max(wanted, key=lambda card: card.memory_free)
+
+
+def _check_cpu(host: HostFacts) -> None:
+    """vLLM's CPU build for x86-64 uses AVX2 throughout; without it the engine dies of an illegal instruction."""
+    if host.machine in ("x86_64", "AMD64") and host.cpu_flags and "avx2" not in host.cpu_flags:
+        raise NoFit(
+            "cpu-too-old",
+            f"the CPU of {host.name} is too old for the engine",
+            why="it lacks AVX2 (x86-64-v3)",
+            where="--gpu cpu",
+            hint="use a machine whose CPU is of 2015 or later, or one with a GPU",
+        )

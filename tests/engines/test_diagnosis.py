@@ -37,6 +37,7 @@ CASES = {
     "bad-len": Case(1, SpecError, "max-model-len-too-large", "--max-model-len 2048 or less", "User-specified max"),
     "bad-value": Case(2, SpecError, "engine-unknown-option", "--max-num-seqs", "invalid int value: 'many'"),
     "gptq-asym": Case(1, SpecError, "quantization-unsupported", "here: bits=4, sym=False", "Unsupported quantization"),
+    "kv-huge": Case(1, NoFit, "no-memory-for-kv-cache", "KV cache", "Available memory on node 0"),
     "kv-small": Case(1, NoFit, "kv-cache-too-small", "--max-model-len 256 or less", "To serve at least one request"),
     "model-type": Case(1, SpecError, "unsupported-architecture", "type foo", "has model type `foo`"),
     "no-config": Case(1, SpecError, "config-missing", "config.json", "Invalid repository ID or local directory"),
@@ -46,6 +47,7 @@ CASES = {
     "socket-taken": Case(1, EngineFailed, "socket-taken", "another process", "Address already in use"),
     "truncated": Case(1, SpecError, "weights-truncated", "cut off", "file not fully covered"),
     "unknown-option": Case(2, SpecError, "engine-unknown-option", "--no-such-option", "unrecognized arguments"),
+    "wrong-shape": Case(1, SpecError, "weights-do-not-fit-config", "config.json", "exceeds dimension size"),
     "worker-killed": Case(1, NoFit, "engine-killed-out-of-memory", "out of memory", None),
 }
 

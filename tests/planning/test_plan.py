@@ -147,6 +147,20 @@ def test_a_card_that_the_host_does_not_have(cards: tuple[Accelerator, ...], says
     assert says in caught.value.why
 
 
+def test_a_cpu_that_is_too_old() -> None:
+    with pytest.raises(NoFit) as caught:
+        on_cpu(host=replace(HOST, cpu_flags=frozenset({"sse2", "avx"})))
+    assert caught.value.ref == "cpu-too-old"
+    on_cpu(host=replace(HOST, cpu_flags=frozenset({"avx2"})))
+    on_cpu(host=replace(HOST, machine="aarch64", cpu_flags=frozenset({"asimd"})))
+
+
+@pytest.mark.parametrize(("driver", "warned"), [("550.54.15", True), ("580.65.06", False), (None, False)])
+def test_a_driver_that_is_too_old_is_warned_of(driver: str | None, warned: bool) -> None:
+    host = replace(HOST, accelerators=(H100,), driver=driver)
+    assert bool(plan(SPEC, SMALL, host, draft=None, build=GPU).warnings) is warned
+
+
 def test_an_engine_for_the_other_device() -> None:
     with pytest.raises(NoFit):
         plan(SPEC, SMALL, HOST, draft=None, build=GPU)
