@@ -79,12 +79,14 @@ _NO_LIMIT: Json = {
 
 
 def _health_check() -> Json:
-    """Slow to condemn: an engine whose CPUs are all busy may take seconds to answer, and is well."""
+    """Quick to find a new replica, slow to condemn: an engine whose CPUs are all busy may take seconds, and is well."""
     return {
         "timeout": "5s",
         "interval": "1s",
-        "no_traffic_interval": "1s",
-        "unhealthy_interval": "0.5s",
+        "unhealthy_interval": "0.2s",
+        # Before its first request a deployment has intervals of its own.
+        "no_traffic_interval": "0.2s",
+        "no_traffic_healthy_interval": "1s",
         "unhealthy_threshold": 3,
         "healthy_threshold": 1,
         "http_health_check": {"path": "/health", "host": "lyc"},

@@ -57,7 +57,7 @@ def port_taken(host: str, port: int, why: str = os.strerror(errno.EADDRINUSE)) -
 
 _PORT_FLAG, _PORT_WAY = "--gateway-port / LYC_GATEWAY_PORT", "--gateway-port PORT   (or LYC_GATEWAY_PORT=PORT)"
 _BINDING = {
-    os.strerror(errno.EADDRINUSE): ("gateway-port-taken", _PORT_FLAG, _PORT_WAY),
+    os.strerror(errno.EADDRINUSE): ("port-in-use", _PORT_FLAG, _PORT_WAY),
     os.strerror(errno.EACCES): ("gateway-port-forbidden", _PORT_FLAG, f"{_PORT_WAY}, above 1023"),
     os.strerror(errno.EADDRNOTAVAIL): (
         "gateway-host-invalid",

@@ -65,6 +65,8 @@ class EnvoyGateway:
         stays valid; calling again goes on from there.
         """
         wanted = self._rendered(config)
+        if self._settled(wanted):
+            return
         for folder in (self.layout.files, self.layout.access_log.parent, self.layout.admin_socket.parent):
             private_folder(folder)
         private_log(self.layout.access_log)
@@ -129,6 +131,18 @@ class EnvoyGateway:
             self._last = (config, render(config, self.layout))
         return self._last[1]
 
+    def _settled(self, wanted: Mapping[str, str]) -> bool:
+        """Whether nothing is to be done: the files are as wanted, and a running Envoy has taken them."""
+        if any(read(self.layout.files / name) != text for name, text in wanted.items()):
+            return False
+        if {path.name for path in self.layout.files.glob(endpoints_file("*"))} - wanted.keys():
+            return False
+        marks = {version(text) for name, text in wanted.items() if name != BOOTSTRAP}
+        try:
+            return marks <= self._admin.versions()
+        except Unreachable:
+            return False
+
     def _put(self, wanted: Mapping[str, str]) -> None:
         """Bring these files and a running Envoy to `wanted`; with no Envoy, the files alone."""
         for name, text in wanted.items():
@@ -154,11 +168,12 @@ class EnvoyGateway:
     def _waiting(self, marks: Mapping[str, str], seconds: float) -> list[str]:
         """The files of `marks` that Envoy has not taken, asked again and again for `seconds`."""
         deadline = time.monotonic() + seconds
-        while waiting := [name for mark, name in marks.items() if mark not in self._admin.versions()]:
-            if time.monotonic() > deadline:
-                break
+        while True:
+            taken = self._admin.versions()
+            waiting = [name for mark, name in marks.items() if mark not in taken]
+            if not waiting or time.monotonic() > deadline:
+                return waiting
             time.sleep(0.003)
-        return waiting
 
     def _rejected(self, names: list[str]) -> LycError:
         return diagnose(self._admin.listener_errors()) or Failed(

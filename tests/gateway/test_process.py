@@ -123,7 +123,7 @@ def test_port_in_use_is_one_clear_error_and_heals(rig: Rig) -> None:
             rig.apply(alpha=[])
         for error in (status.error, logged, raised.value):
             assert isinstance(error, UsageError)
-            assert error.ref == "gateway-port-taken"
+            assert error.ref == "port-in-use"
             assert str(rig.port) in error.what
             assert error.why == "Address already in use"
             assert "--gateway-port" in error.where
@@ -142,7 +142,7 @@ def test_two_gateways_never_share_a_port(rig: Rig, alpha: StandIn) -> None:
         other.launch(other.config(gamma=[]))
         status = until(lambda: (got := other.gateway.status()).error and got, "the second is refused")
         assert status.error
-        assert status.error.ref == "gateway-port-taken"
+        assert status.error.ref == "port-in-use"
         assert all(rig.call("GET", "/alpha/v1/models").status_code == 200 for _ in range(20))
     finally:
         other.close()
@@ -165,7 +165,7 @@ def test_diagnosis_of_logs() -> None:
     broken = diagnose(["[t][1][critical][main] [x.cc:1] error `no` initializing config"])
     assert broken
     assert (broken.ref, len(broken.detail)) == ("gateway-failed", 1)
-    assert port_taken("127.0.0.1", 1).ref == "gateway-port-taken"
+    assert port_taken("127.0.0.1", 1).ref == "port-in-use"
 
 
 def test_configuration_that_envoy_refuses_is_an_error_and_the_former_one_serves(rig: Rig, alpha: StandIn) -> None:
