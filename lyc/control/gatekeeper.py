@@ -117,7 +117,9 @@ class Gatekeeper:
         """Returns once Envoy answers. Raises its error when it ends instead."""
         waited = threading.Event()
         deadline = self._deps.clock() + START_SECONDS
-        while self._deps.gateway.status().state != "running":
+        while (seen := self._deps.gateway.status()).state != "running":
+            if seen.error is not None:
+                raise seen.error
             status = self._deps.supervisor.status(gateway_process(self._deps.settings))
             if status.state == "exited":
                 raise self._why(status.exit_code)

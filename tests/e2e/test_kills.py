@@ -129,7 +129,7 @@ def phase_is(lyc: Lyc, state: str) -> Callable[[], bool]:
     return reached
 
 
-@pytest.mark.parametrize("moment", ["any", "starting", "probing"])
+@pytest.mark.parametrize("moment", ["any", "starting", "loading"])
 def test_the_command_dies_and_the_deploy_goes_on(lyc: Lyc, deployed: Any, moment: str) -> None:
     lyc.run("down", NAME, "--yes")
     command = lyc.start("deploy", TINY, "--name", NAME, *FAST)
@@ -144,7 +144,7 @@ def test_the_command_dies_and_the_deploy_goes_on(lyc: Lyc, deployed: Any, moment
     assert answers(deployed)
 
 
-@pytest.mark.parametrize("moment", ["any", "starting", "probing"])
+@pytest.mark.parametrize("moment", ["any", "starting", "loading"])
 def test_the_controller_dies_while_it_deploys(lyc: Lyc, deployed: Any, moment: str) -> None:
     lyc.run("down", NAME, "--yes")
     command = lyc.start("deploy", TINY, "--name", NAME, *FAST, "--json")
