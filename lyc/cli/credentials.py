@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from lyc.records.deployment import DeploymentSpec
 from lyc.spec.settings import CREDENTIALS
 
+_BY_SOURCE = {"hf:": "HF_", "s3://": "AWS_"}
 _FILES = frozenset({"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"})
 
 
@@ -23,6 +25,13 @@ def gather(environ: Mapping[str, str]) -> dict[str, str]:
         if token:
             found["HF_TOKEN"] = token
     return found
+
+
+def needed(spec: DeploymentSpec, environ: Mapping[str, str]) -> dict[str, str]:
+    """Of what `gather` finds, what the sources of this model and its draft ask for: a folder needs no credentials."""
+    models = [spec.model, *([spec.speculative.model] if spec.speculative and spec.speculative.model else [])]
+    prefixes = tuple(prefix for start, prefix in _BY_SOURCE.items() if any(model.startswith(start) for model in models))
+    return {name: value for name, value in gather(environ).items() if name.startswith(prefixes)} if prefixes else {}
 
 
 def _token_file(environ: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -118,6 +117,7 @@ class _Deploy:
 
     def run(self) -> None:
         """Exits 8 where nobody waits for the end."""
+        from lyc.cli.credentials import needed
         from lyc.cli.follow import follow
 
         deadline = None if self.seconds is None else time.monotonic() + self.seconds
@@ -125,8 +125,9 @@ class _Deploy:
         try:
             with self.session.progress() as progress:
                 client = self.session.client(progress)
+                credentials = needed(self.spec, os.environ)
                 operation = client.deploy(
-                    self.spec, credentials=_credentials(), name_given=self.name_given, timeout=self.seconds
+                    self.spec, credentials=credentials, name_given=self.name_given, timeout=self.seconds
                 )
                 stored = True
                 if not self.wait:
@@ -179,6 +180,8 @@ class _Deploy:
             output.done(f"{result['name']} is ready: release {result['release']}, {show_duration(result['seconds'])}")
         else:
             output.done(f"{result['name']} is as wished already: nothing was changed (release {result['release']})")
+        if output.live and not output.as_json:
+            output.say("")  # on a terminal talk and answer stand in one place
         output.answer(document, card(result, secret, chat=proof is None or proof.kind == "chat"))
         if key is not None:
             output.hint("the key is shown this once; lyc keys create makes another")
@@ -211,9 +214,3 @@ class _Deploy:
             f"lyc logs {name} -f    what the engine says\n"
             f"lyc down {name}       stop it"
         )
-
-
-def _credentials() -> Mapping[str, str]:
-    from lyc.cli.credentials import gather
-
-    return gather(os.environ)

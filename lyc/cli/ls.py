@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ lyc ls
 lyc ls --json | jq -r '.deployments[] | select(.state != "ready") | .name'
 """
 
+_COMMIT = re.compile(r"(@[0-9a-f]{8})[0-9a-f]{32}$")
 COLOURS = {"ready": "green", "failed": "red", "degraded": "yellow", "updating": "cyan", "starting": "cyan"}
 
 
@@ -43,10 +45,16 @@ def _table(output: Output, deployments: list[DeploymentDocument], now: float) ->
             f"{deployment['replicas']['ready']}/{deployment['replicas']['desired']}",
             str(deployment["release"] or "-"),
             deployment["gpu"] or "-",
-            deployment["model"] or "-",
+            short_model(deployment["model"] or "-"),
             deployment["url"] or "-",
             show_duration(max(0.0, now - deployment["created_at"])),
         )
         for deployment in deployments
     ]
-    return output.table(("NAME", "STATE", "READY", "RELEASE", "GPU", "MODEL", "URL", "AGE"), rows)
+    columns = ("NAME", "STATE", "READY", "RELEASE", "GPU", "MODEL", "URL", "AGE")
+    return output.table(columns, rows, spare=("URL", "GPU", "RELEASE"))
+
+
+def short_model(model: str) -> str:
+    """The reference with its commit cut to as many digits as tell commits apart."""
+    return _COMMIT.sub(r"\1", model)

@@ -23,6 +23,9 @@ VERSION = 1
 """Version of every JSON document on stdout. It grows when a key changes its meaning or goes; new keys do not count."""
 
 
+_NARROWEST = 8
+
+
 class ReaderGone(Exception):
     """Whoever read stdout or stderr (`head`, a pager) has what it wanted. No OSError: Typer ends those with exit 1."""
 
@@ -99,14 +102,21 @@ class Output:
             lines += ["", _labelled(self.paint("hint", "cyan", on=self.stderr), error.hint)]
         self._write(self.stderr, "\n".join(lines) + "\n")
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-        """Aligned columns; on a terminal the widest texts are cut in the middle until a row fits."""
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = ()) -> str:
+        """Aligned columns. On a terminal that is too narrow the `spare` columns go, the first of them first, and then
+        the widest texts are cut in the middle, but never the first column.
+        """
         cells = [list(columns), *(list(row) for row in rows)]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
-        if self.stdout.isatty():
-            room = shutil.get_terminal_size().columns - 2 * (len(columns) - 1)
-            while sum(widths) > room and max(widths) > 8:
-                widths[widths.index(max(widths))] -= 1
+        room = shutil.get_terminal_size().columns if self.stdout.isatty() else None
+        widths = _widths(cells)
+        for column in spare:
+            if room is None or _width(widths) <= room:
+                break
+            at = cells[0].index(column)
+            cells = [row[:at] + row[at + 1 :] for row in cells]
+            widths = _widths(cells)
+        while room is not None and _width(widths) > room and max(widths[1:], default=0) > _NARROWEST:
+            widths[widths.index(max(widths[1:]), 1)] -= 1
         lines = ["  ".join(_cut(cell, width) for cell, width in zip(row, widths, strict=True)) for row in cells]
         lines[0] = self.paint(lines[0].rstrip(), "dim")
         return "\n".join(line.rstrip() for line in lines)
@@ -137,6 +147,14 @@ class Output:
 def _labelled(label: str, text: str) -> str:
     """`hint: first line`, with further lines below the first."""
     return f"{label}: " + text.replace("\n", "\n      ")
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+
+def _width(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _cut(text: str, width: int) -> str:

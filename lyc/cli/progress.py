@@ -125,18 +125,19 @@ class LiveProgress:
             return
         colour = {PhaseStatus.DONE: "green", PhaseStatus.FAILED: "red"}.get(PhaseStatus(ended.status), "dim")
         mark = {PhaseStatus.DONE: "✓", PhaseStatus.FAILED: "✗"}.get(PhaseStatus(ended.status), "-")
-        self._above(f"{self._output.paint(mark, colour, on=self._output.stderr)} {ended_line(ended)}")
+        self._above(f"{self._output.paint(mark, colour, on=self._output.stderr)} {ended_line(ended)}", cut=True)
 
     def warn(self, message: str) -> None:
         self._above(f"{self._output.paint('warning', 'yellow', on=self._output.stderr)}: {message}")
 
-    def _above(self, line: str) -> None:
+    def _above(self, line: str, *, cut: bool = False) -> None:
         if self._live is None:
             self._output.say(line)
         else:
             from rich.text import Text
 
-            self._live.console.print(Text.from_ansi(line), no_wrap=True, overflow="ellipsis", crop=True)
+            style = {"no_wrap": True, "overflow": "ellipsis"} if cut else {"soft_wrap": True}
+            self._live.console.print(Text.from_ansi(line), **style)
 
     def __enter__(self) -> LiveProgress:
         # Rich takes a fifth of a second to import: only who looks at a terminal waits for it.

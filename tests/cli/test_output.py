@@ -179,3 +179,15 @@ def test_the_card_shows_the_key_only_when_there_is_one() -> None:
     without = card(result, None, chat=True)  # type: ignore[arg-type]
     assert "$LYC_KEY" in without
     assert 'os.environ["LYC_KEY"]' in without
+
+
+def test_a_narrow_terminal_loses_spare_columns_before_anything_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    output, _, _ = make(terminal=True, colour=False)
+    columns, row = ("NAME", "MODEL", "URL", "AGE"), ("n" * 30, "m" * 20, "u" * 30, "1h00m")
+    shown = {}
+    for width in ("200", "80", "50"):
+        monkeypatch.setenv("COLUMNS", width)
+        shown[width] = output.table(columns, [row], spare=("URL", "AGE")).splitlines()[0].split()
+    assert shown == {"200": ["NAME", "MODEL", "URL", "AGE"], "80": ["NAME", "MODEL", "AGE"], "50": ["NAME", "MODEL"]}
+    monkeypatch.setenv("COLUMNS", "20")
+    assert "n" * 30 in output.table(columns, [row], spare=("URL", "AGE")), "a name is typed again, so it is never cut"

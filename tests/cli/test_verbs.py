@@ -37,7 +37,7 @@ def test_ls(home: Home, controller: Controller) -> None:
     assert (code, err) == (0, "")
     assert [re.split(r" {2,}", line) for line in ages_out(out).splitlines()] == [
         ["NAME", "STATE", "READY", "RELEASE", "GPU", "MODEL", "URL", "AGE"],
-        ["a", "ready", "1/1", "2", "cpu", "hf:acme/a@" + "0" * 40, "http://127.0.0.1:9/a/v1", "[AGE]"],
+        ["a", "ready", "1/1", "2", "cpu", "hf:acme/a@00000000", "http://127.0.0.1:9/a/v1", "[AGE]"],
         ["bb", "pending", "0/0", "-", "-", "-", "-", "[AGE]"],
     ]
     document = json.loads(home.run("ls", "--json")[1])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lyc.cli.credentials import gather
+from lyc.cli.credentials import gather, needed
 from lyc.cli.wish import pairs, variables, wished
 from lyc.errors import LycError, SpecError, UsageError
+from lyc.records.deployment import DeploymentSpec, Speculative
 
 
 def test_pairs() -> None:
@@ -77,6 +78,24 @@ def test_credentials_come_from_the_environment_and_nothing_else_does(tmp_path: P
     found = gather(environ)
     assert set(found) == {"HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE"}
     assert found["AWS_CONFIG_FILE"].startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("model", "draft", "expected"),
+    [
+        ("/m", None, set()),
+        ("sample:tiny", None, set()),
+        ("hf:a/b", None, {"HF_TOKEN"}),
+        ("s3://b/p", None, {"AWS_PROFILE"}),
+        ("/m", Speculative("eagle", "hf:a/b"), {"HF_TOKEN"}),
+        ("s3://b/p", Speculative("eagle", "hf:a/b"), {"HF_TOKEN", "AWS_PROFILE"}),
+    ],
+)
+def test_a_source_gets_only_its_own_credentials(
+    tmp_path: Path, model: str, draft: Speculative | None, expected: set[str]
+) -> None:
+    environ = {"HOME": str(tmp_path), "HF_TOKEN": "t", "AWS_PROFILE": "p"}
+    assert set(needed(DeploymentSpec("a", model, speculative=draft), environ)) == expected
 
 
 @pytest.mark.parametrize(
