@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -89,6 +91,19 @@ class Lyc:
     def controller_pid(self) -> int:
         return int(self.json("controller", "status")["pid"])
 
+    @property
+    def run_dir(self) -> Path:
+        """Where the sockets are."""
+        return load(self.env).run_dir
+
+    def gauge(self, name: str, metric: str) -> float:
+        """A metric of the only engine that runs, asked on its private socket with its private key."""
+        key = (self.home / "deployments" / name / "engine.key").read_text()
+        (socket,) = self.run_dir.glob("r-*.sock")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine") as engine:
+            text = engine.get("/metrics", headers={"authorization": f"Bearer {key}"}).text
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"vllm:{metric}{{"))
+
     def log(self) -> str:
         path = self.home / "controller.log"
         return "\n".join(path.read_text().splitlines()[-40:]) if path.exists() else "(no controller log)"
@@ -104,6 +119,7 @@ class Lyc:
             self.run("down", deployment["name"], "--yes", "--drain-timeout", "1")
         wait_for(lambda: not self.pids(), 30, "the end of all processes")
         self.run("controller", "stop")
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
 
 def make(home: Path, cache: Path) -> Lyc:

@@ -168,24 +168,15 @@ def test_a_revoked_key_stops_at_once(shared: Lyc, deployed: Any) -> None:
     assert made["key"] not in json.dumps(listed)
 
 
-def metric(shared: Lyc, name: str) -> float:
-    """A gauge of the engine itself, asked on its private socket with its private key."""
-    socket = next(path for path in (shared.home / "run").glob("r-*.sock"))
-    key = (shared.home / "deployments" / NAME / "engine.key").read_text()
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine") as engine:
-        text = engine.get("/metrics", headers={"authorization": f"Bearer {key}"}).text
-    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"vllm:{name}{{"))
-
-
 def test_a_client_that_hangs_up_ends_the_generation(shared: Lyc, client: openai.OpenAI) -> None:
     stream = client.completions.create(
         model=NAME, prompt="Once upon a time", max_tokens=900, stream=True, extra_body={"ignore_eos": True}
     )
     next(iter(stream))
-    wait_for(lambda: metric(shared, "num_requests_running") == 1, 5, "the running request")
+    wait_for(lambda: shared.gauge(NAME, "num_requests_running") == 1, 5, "the running request")
     stream.close()
-    wait_for(lambda: metric(shared, "num_requests_running") == 0, 5, "its end")
-    assert metric(shared, "generation_tokens_total") < 900
+    wait_for(lambda: shared.gauge(NAME, "num_requests_running") == 0, 5, "its end")
+    assert shared.gauge(NAME, "generation_tokens_total") < 900
 
 
 def test_chat_verb_streams_an_answer(shared: Lyc, deployed: Any) -> None:
