@@ -127,6 +127,10 @@ class Gateway(Protocol):
         """How to run Envoy on what `apply` wrote."""
         ...
 
+    def rotate_log(self, longest: int) -> None:
+        """Set an access log of more than `longest` bytes aside as `.1`, in place of an older one. Never raises."""
+        ...
+
     def status(self) -> GatewayStatus:
         """Whether it answers on its admin socket, and what is in flight. Never raises."""
         ...

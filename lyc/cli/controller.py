@@ -35,6 +35,7 @@ lyc controller status --json | jq -r .gateway.url
 LOGS_EXAMPLES = """
 lyc controller logs --tail 50
 lyc controller logs -f
+lyc controller logs --gateway
 """
 _STOP_SECONDS = 20.0
 _PAUSE_SECONDS = 0.05
@@ -94,16 +95,18 @@ def logs(
     context: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes; Ctrl-C ends it.")] = False,
     tail: Annotated[int, typer.Option("--tail", metavar="N", help="At most so many lines of the past.")] = 200,
+    gateway: Annotated[bool, typer.Option("--gateway", help="The gateway's log instead.")] = False,
 ) -> None:
     """Show the controller's own log, whether it runs or not."""
-    from lyc.control.layout import controller_log
+    from lyc.control.layout import controller_log, gateway_process
 
     session = open_session(context)
     if tail < 0:
         raise UsageError("invalid-value", "--tail takes a number of lines, 0 or more", where="--tail")
-    path = controller_log(session.settings)
+    path = gateway_process(session.settings) / "output.log" if gateway else controller_log(session.settings)
     if not path.exists() and not follow:
-        raise Failed("no-log", "the controller has never run here", where=str(path), hint="lyc controller start")
+        who = "gateway" if gateway else "controller"
+        raise Failed("no-log", f"the {who} has never run here", where=str(path), hint="lyc controller start")
     try:
         _print(session, path, tail, follow=follow)
     except KeyboardInterrupt:

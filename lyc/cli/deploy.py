@@ -126,9 +126,7 @@ class _Deploy:
             with self.session.progress() as progress:
                 client = self.session.client(progress)
                 credentials = needed(self.spec, os.environ)
-                operation = client.deploy(
-                    self.spec, credentials=credentials, name_given=self.name_given, timeout=self.seconds
-                )
+                operation = client.deploy(self.spec, credentials=credentials, name_given=self.name_given)
                 stored = True
                 if not self.wait:
                     self._leave(operation)

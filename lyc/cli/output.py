@@ -52,6 +52,7 @@ class Output:
         self.quiet = quiet
         self.live = not plain and not quiet and self.stderr.isatty()
         self.colour = colour
+        self._warned: set[str] = set()
 
     def paint(self, text: str, colour: str, *, on: TextIO | None = None) -> str:
         """The text in a colour, where the stream (stdout unless said) is a terminal that may have colours."""
@@ -87,6 +88,10 @@ class Output:
         self.say(_labelled(self.paint("hint", "cyan", on=self.stderr), text))
 
     def warn(self, text: str) -> None:
+        """Say it once a run, however often it is found out."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
         self._write(self.stderr, f"{self.paint('warning', 'yellow', on=self.stderr)}: {text}\n")
 
     def error(self, error: LycError) -> None:

@@ -51,12 +51,20 @@ class Session:
 
         client = ControllerClient(self.settings.controller_socket)
         try:
-            client.info()
+            info = client.info()
         except Unreachable as problem:
             if problem.ref == "controller-not-running":
                 return None
             raise
+        self._warn_unheard(info.get("settings", {}))
         return client
+
+    def _warn_unheard(self, running: Mapping[str, str]) -> None:
+        """A setting that the running controller was not started with would else be dropped without a word."""
+        for env, value in self.settings.unheard(running).items():
+            self.output.warn(
+                f"{env}={value} is not heard: the controller runs with {running[env]} (lyc controller restart)"
+            )
 
     def progress(self) -> Progress:
         """The display for a long piece of work, as a context."""

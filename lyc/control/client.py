@@ -72,11 +72,9 @@ class ControllerClient:
     def stop(self) -> StopDocument:
         return cast("StopDocument", self._call("POST", "/v1/controller/stop"))
 
-    def deploy(
-        self, spec: DeploymentSpec, *, credentials: Mapping[str, str], name_given: bool, timeout: float | None = None
-    ) -> str:
+    def deploy(self, spec: DeploymentSpec, *, credentials: Mapping[str, str], name_given: bool) -> str:
         """Store the desired state. Returns the id of the operation that makes it real."""
-        body = {"spec": asdict(spec), "credentials": dict(credentials), "name_given": name_given, "timeout": timeout}
+        body = {"spec": asdict(spec), "credentials": dict(credentials), "name_given": name_given}
         return str(self._call("PUT", f"/v1/deployments/{_q(spec.name)}", body=body)["operation"])
 
     def deployments(self) -> list[DeploymentDocument]:

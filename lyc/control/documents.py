@@ -43,6 +43,7 @@ class ControllerDocument(TypedDict):
     home: str
     gateway: GatewayDocument
     log: str
+    settings: dict[str, str]
 
 
 class StopDocument(TypedDict):

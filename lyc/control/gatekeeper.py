@@ -20,6 +20,7 @@ TICK_SECONDS = 1.0
 START_SECONDS = 20.0
 RESTART_FIRST, RESTART_LONGEST = 0.2, 15.0
 STOP_GRACE = 5.0
+ACCESS_LOG_BYTES = 64 << 20
 _ROUTED = frozenset({ReplicaState.READY, ReplicaState.DRAINING})
 
 
@@ -143,6 +144,7 @@ class Gatekeeper:
             try:
                 before = self._deps.supervisor.status(gateway_process(self._deps.settings)).state
                 self.sync()  # also drops keys that have expired meanwhile
+                self._deps.gateway.rotate_log(ACCESS_LOG_BYTES)
                 self._failures = self._failures + 1 if before == "exited" and self.config() else 0
                 if self._failures:
                     log.warning("the gateway had ended; started again (%d)", self._failures)

@@ -89,6 +89,7 @@ def _add_controller(app: FastAPI, parts: Parts) -> None:
             "started_at": parts.started_at,
             "home": str(parts.deps.settings.home),
             "log": str(controller_log(parts.deps.settings)),
+            "settings": parts.deps.settings.shared(),
             "gateway": {
                 "url": f"http://{host}:{port}" if port else None,
                 "host": host,

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lyc.errors import Failed, LycError, Unreachable
@@ -120,10 +121,14 @@ class EnvoyGateway:
         """Tell clients to go: no connection is kept alive any more, running requests finish. Raises `Unreachable`."""
         self._admin.call("/drain_listeners?graceful", "POST")
 
-    def reopen_access_log(self) -> None:
-        """Let go of the access log's old file after it was renamed. Raises `Unreachable`."""
-        private_log(self.layout.access_log)
-        self._admin.call("/reopen_logs", "POST")
+    def rotate_log(self, longest: int) -> None:
+        """Set an access log of more than `longest` bytes aside as `.1`, in place of an older one. Never raises."""
+        log = self.layout.access_log
+        with suppress(OSError, LycError):
+            if log.stat().st_size > longest:
+                log.replace(log.with_name(f"{log.name}.1"))
+                private_log(log)
+                self._admin.call("/reopen_logs", "POST")
 
     def _rendered(self, config: GatewayConfig) -> Mapping[str, str]:
         """A controller asks every second, and ten thousand keys take a tenth of a second to render."""

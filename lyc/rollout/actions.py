@@ -29,12 +29,14 @@ class MoveReplica:
 @dataclass(frozen=True, slots=True)
 class StartProcess:
     """Start the engine of a replica, unless it runs."""
+
     replica: str
 
 
 @dataclass(frozen=True, slots=True)
 class StopProcess:
     """Stop the engine of a replica: ask, and after `grace` seconds kill."""
+
     replica: str
     grace: float
 

@@ -139,6 +139,16 @@ class Settings:
     def user_file(self) -> Path:
         return self.home / USER_FILE
 
+    def shared(self) -> dict[str, str]:
+        """By environment name: what a controller decides for all that talk to it, whatever they are told themselves."""
+        names = ("cache", "engines", "gateway_host", "gateway_port")
+        return {row(name).env: str(getattr(self, name)) for name in names}
+
+    def unheard(self, running: Mapping[str, str]) -> dict[str, str]:
+        """What the user said here that a running controller with the `shared` settings `running` does not do."""
+        said = {row(name).env for name, origin in self.origins.items() if origin != "default"}
+        return {env: value for env, value in self.shared().items() if env in said and running.get(env, value) != value}
+
     def environment(self) -> dict[str, str]:
         """The environment by which a controller process comes to the same settings; what was not said stays unsaid."""
         return {

@@ -38,10 +38,10 @@ def test_what_is_sent_and_what_comes_back(controller: Controller, client: Contro
         ("POST", "/v1/controller/stop"): (200, {"stopped": True, "serving": ["a"]}),
     }
     assert client.info()["pid"] == 4711
-    assert client.deploy(spec, credentials={"HF_TOKEN": "t"}, name_given=False, timeout=3.0) == "op-1"
+    assert client.deploy(spec, credentials={"HF_TOKEN": "t"}, name_given=False) == "op-1"
     body = controller.calls[-1]["body"]
     assert body["spec"]["speculative"] == {"method": "ngram", "model": None, "tokens": 2}
-    assert (body["credentials"], body["name_given"], body["timeout"]) == ({"HF_TOKEN": "t"}, False, 3.0)
+    assert (body["credentials"], body["name_given"]) == ({"HF_TOKEN": "t"}, False)
     assert client.down("a", drain_timeout=2.5) == "op-2"
     assert controller.calls[-1]["query"] == "drain_timeout=2.5"
     assert client.deployments() == [{"name": "a"}]

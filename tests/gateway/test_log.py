@@ -83,9 +83,10 @@ def test_nothing_secret_is_ever_written(rig: Rig, alpha: StandIn) -> None:
 def test_log_can_be_put_away_under_traffic(rig: Rig, alpha: StandIn) -> None:
     rig.chat()
     until(lambda: rig.logged(method="POST"), "the first is logged")
-    old = rig.access_log.with_suffix(".1.jsonl")
-    rig.access_log.rename(old)
-    rig.gateway.reopen_access_log()
+    old = rig.access_log.with_name("access.jsonl.1")
+    rig.gateway.rotate_log(1 << 20)
+    assert not old.exists()
+    rig.gateway.rotate_log(10)
     rig.chat()
     until(lambda: rig.logged(method="POST"), "the second is logged, in the new file")
     assert len(old.read_text().splitlines()) == 1
