@@ -203,6 +203,8 @@ def _negated(name: str, known: Mapping[str, Option]) -> Option | None:
 
 
 def _items(value: str) -> list[str]:
+    if value.startswith(("{", "[")):  # one JSON document, whose commas are its own
+        return [value]
     return [item.strip() for item in value.split(",")]
 
 

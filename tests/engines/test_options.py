@@ -41,6 +41,7 @@ def refusal(name: str, value: str = "1") -> SpecError:
         ("dtype", "float32", ["--dtype=float32"]),
         ("seed", "-1", ["--seed=-1"]),
         ("cudagraph-capture-sizes", "1,2,4", ["--cudagraph-capture-sizes", "1", "2", "4"]),
+        ("lora-modules", '{"name": "a", "path": "/a"}', ["--lora-modules", '{"name": "a", "path": "/a"}']),
         ("hf-overrides", '{"a": 1}', ['--hf-overrides={"a": 1}']),
         ("compilation-config.mode", "3", ["--compilation-config.mode=3"]),
         ("compilation_config.cudagraph_mode", "NONE", ["--compilation-config.cudagraph_mode=NONE"]),
