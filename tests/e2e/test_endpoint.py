@@ -18,7 +18,8 @@ NAME = "smollm2"
 
 @pytest.fixture(scope="module")
 def deployed(shared: Lyc) -> Any:
-    return shared.json("deploy", "sample:smollm2-135m", "--name", NAME, "--max-model-len", "1024", timeout=600)
+    tools = ["--engine-arg", "enable-auto-tool-choice=true", "--engine-arg", "tool-call-parser=hermes"]
+    return shared.json("deploy", "sample:smollm2-135m", "--name", NAME, "--max-model-len", "1024", *tools, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,7 @@ def test_a_named_tool_is_called_by_its_schema(client: openai.OpenAI) -> None:
         "function": {
             "name": "get_weather",
             "description": "Weather of a city",
+            "strict": True,
             "parameters": {
                 "type": "object",
                 "properties": {"city": {"type": "string", "maxLength": 20}},
@@ -104,7 +106,7 @@ def test_a_named_tool_is_called_by_its_schema(client: openai.OpenAI) -> None:
         },
     }
     answer = client.chat.completions.create(
-        model=NAME, messages=[{"role": "user", "content": "Weather in Berlin?"}], max_tokens=48, temperature=0,
+        model=NAME, messages=[{"role": "user", "content": "Weather in Berlin?"}], max_tokens=200, temperature=0,
         tools=[tool], tool_choice={"type": "function", "function": {"name": "get_weather"}},
     )  # fmt: skip
     calls = answer.choices[0].message.tool_calls
@@ -163,7 +165,7 @@ def test_a_revoked_key_stops_at_once(shared: Lyc, deployed: Any) -> None:
     wait_for(opens, 2, "the new key")
     shared.json("keys", "revoke", NAME, made["id"])
     wait_for(lambda: not opens(), 1, "the end of the revoked key")
-    listed = {key["id"]: key for key in shared.json("keys", "ls", NAME)["keys"]}
+    listed = {key["id"]: key for key in shared.json("keys", "ls", NAME, "--all")["keys"]}
     assert listed[made["id"]]["revoked_at"]
     assert made["key"] not in json.dumps(listed)
 
