@@ -33,6 +33,8 @@ class Feed:
             if keep:
                 self._store.put_event(operation, event)
             past.append(event)
+            if kind in LAST_KINDS:
+                del self._live[operation]  # whoever is behind reads the rest from the store
             self._changed.notify_all()
 
     def follow(self, operation: str, after: int) -> Iterator[OperationEvent | None]:
@@ -44,17 +46,17 @@ class Feed:
                 return
         while True:
             with self._changed:
-                fresh = [event for event in self._live[operation] if event.seq > after]
-                if not fresh:
+                if not self._fresh(operation, after):
                     self._changed.wait(KEEPALIVE_SECONDS)
-                    fresh = [event for event in self._live[operation] if event.seq > after]
+                fresh, over = self._fresh(operation, after), operation not in self._live
             for event in fresh:
                 after = event.seq
                 yield event
-                if event.kind in LAST_KINDS:
-                    return
+            if over and self._store.operation(operation).state is not OperationState.RUNNING:
+                yield from self._store.events(operation, after)
+                return
             if not fresh:
-                if self._store.operation(operation).state is not OperationState.RUNNING:
-                    yield from self._store.events(operation, after)
-                    return
                 yield None
+
+    def _fresh(self, operation: str, after: int) -> list[OperationEvent]:
+        return [event for event in self._live.get(operation, ()) if event.seq > after]

@@ -46,8 +46,8 @@ def _follow(replica: Replica, seen: Seen, situation: Situation, now: float, poli
     if state in (ReplicaState.DRAINING, ReplicaState.STOPPING):
         return [MoveReplica(replica.id, Signal.GONE)] if seen.process != "running" else []
     if state is ReplicaState.READY or state in _COMING:
-        if seen.process == "exited":
-            return [_ended(replica, seen, situation, now, policy)]
+        if seen.process == "exited":  # stopping it all the same finds what its death may have left behind
+            return [StopProcess(replica.id, 0), _ended(replica, seen, situation, now, policy)]
         if seen.process == "absent":  # its intent was written, its process not yet started: we were killed in between
             return [StartProcess(replica.id)]
         if seen.failure is not None:

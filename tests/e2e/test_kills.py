@@ -120,6 +120,21 @@ def test_the_shim_dies_and_takes_its_engine_along(lyc: Lyc, deployed: Any) -> No
     wait_for(lambda: families(lyc) == 2, 5, "no orphans")
 
 
+def test_an_engine_of_several_processes_leaves_none_of_them_behind(lyc: Lyc, deployed: Any) -> None:
+    lyc.json("deploy", TINY, "--name", NAME, "--max-model-len", "512")
+    wait_for(lambda: families(lyc) == 2, 30, "the end of the former release")
+    for victim in ("leader", "child", "shim"):
+        leader = psutil.Process(lyc.engine_pid(NAME))
+        family = [leader, *leader.children(recursive=True)]
+        assert len(family) > 1
+        kill({"leader": leader.pid, "child": family[1].pid, "shim": leader.ppid()}[victim])
+        wait_for(lambda: lyc.status(NAME)["state"] != "ready", 30, f"the truth about a killed {victim}")
+        wait_for(lambda: lyc.status(NAME)["state"] == "ready", 180, f"life after a killed {victim}")
+        assert not [process for process in family if process.is_running() and process.status() != "zombie"], victim
+        assert families(lyc) == 2
+    assert answers(deployed)
+
+
 def phase_is(lyc: Lyc, state: str) -> Callable[[], bool]:
     def reached() -> bool:
         deployments = lyc.json("ls")["deployments"]
