@@ -39,6 +39,13 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        "engine-library-missing",
+        r"(?:ImportError|OSError).{0,3}?\b(?P<library>lib[\w.+-]*\.so[\d.]*): cannot open shared object file",
+        EngineFailed,
+        "this machine lacks {library}, which the engine is linked against",
+        hint="install the package of the system that holds it; lyc doctor names it",
+    ),
+    Rule(
         "engine-unknown-option",
         r"error: (?:unrecognized arguments: (?P<words>.*)|argument (?P<option>\S+?)(?:/\S+)?: (?P<reason>.*))",
         SpecError,

@@ -41,6 +41,7 @@ CASES = {
     "kv-small": Case(1, NoFit, "kv-cache-too-small", "--max-model-len 256 or less", "To serve at least one request"),
     "model-type": Case(1, SpecError, "unsupported-architecture", "type foo", "has model type `foo`"),
     "no-config": Case(1, SpecError, "config-missing", "config.json", "Invalid repository ID or local directory"),
+    "no-libnuma": Case(1, EngineFailed, "engine-library-missing", "lacks libnuma.so.1", "init_cpu_memory_env"),
     "no-tokenizer": Case(1, SpecError, "tokenizer-missing", "save_pretrained", "instantiate the backend tokenizer"),
     "no-weights": Case(1, SpecError, "weights-missing", "safetensors", "Cannot find any model weights"),
     "online-fp8": Case(1, SpecError, "unsupported-on-cpu", "static_scaled_fp8_quant", "static_scaled_fp8_quant"),
