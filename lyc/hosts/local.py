@@ -1,7 +1,8 @@
 """Processes on this machine that outlive the controller: `lyc.ports.Supervisor` with one shim for each.
 
-Every process carries `LYC_SUPERVISED=<its directory>` in its environment, and so do all its descendants: that mark,
-not a list of pids, is how a stray is recognised after any crash.
+A process is known as ours, after any crash, by two signs rather than by a list of pids: it carries
+`LYC_SUPERVISED=<its directory>` in its environment, as all its descendants do; or it is in the session that the
+recorded process began (a process that sets its own title, as vLLM's workers do, overwrites its environment).
 """
 
 from __future__ import annotations
@@ -107,19 +108,25 @@ class LocalSupervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
             _wait(lambda: self.status(directory).state != "running", GONE_SECONDS)
-        self.reap([process.pid for process in self._marked() if _mark(process.pid) == str(directory.resolve())])
+        self.reap([pid for pid, owner in self._owned().items() if owner == str(directory.resolve())])
 
     def stray(self, known: Sequence[Path]) -> list[int]:
         """See `lyc.ports.Supervisor.stray`."""
         directories = {str(path.resolve()) for path in known}
-        return [process.pid for process in self._marked() if _mark(process.pid) not in directories]
+        return [pid for pid, owner in self._owned().items() if owner not in directories]
 
-    def _marked(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            mark = _mark(process.pid)
-            if mark and Path(mark).is_relative_to(self.root) and process.pid != os.getpid():
-                found.append(process)
+    def _owned(self) -> dict[int, str]:
+        """Every live process below `root`, by the directory that it belongs to."""
+        sessions = {}
+        for path in self.root.rglob("process.json"):
+            record = _read(path)
+            if record is not None and _session_is_ours(record):
+                sessions[int(record["pid"])] = str(path.parent)
+        found: dict[int, str] = {}
+        for pid in psutil.pids():
+            owner = _mark(pid) or sessions.get(_session(pid))
+            if owner and Path(owner).is_relative_to(self.root) and pid != os.getpid():
+                found[pid] = owner
         return found
 
     def reap(self, pids: Sequence[int]) -> None:
@@ -148,6 +155,19 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _is(record: dict[str, Any], pid: int) -> bool:
     return bool(record["boot_id"] == shim.boot_id() and shim.start_ticks(pid) == record["start_ticks"])
+
+
+def _session_is_ours(record: dict[str, Any]) -> bool:
+    """The kernel gives no pid away that still names a session, so only a leader of another start is a stranger."""
+    leader = shim.start_ticks(int(record["pid"]))
+    return bool(record["boot_id"] == shim.boot_id() and leader in (None, record["start_ticks"]))
+
+
+def _session(pid: int) -> int:
+    try:
+        return 0 if shim.start_ticks(pid) is None else os.getsid(pid)
+    except OSError:
+        return 0
 
 
 def _mark(pid: int) -> str | None:

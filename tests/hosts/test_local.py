@@ -51,7 +51,10 @@ def output(spec: ProcessSpec) -> str:
 
 
 def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_output_has_times_and_the_exit_code_is_kept(supervisor: LocalSupervisor, tmp_path: Path) -> None:
@@ -84,6 +87,33 @@ def test_a_process_ends_with_all_its_descendants(supervisor: LocalSupervisor, tm
     child = int(output(spec).split()[-1])
     supervisor.stop(spec.directory, grace=5)
     assert supervisor.status(spec.directory).exit_code == -signal.SIGTERM
+    assert not alive(child)
+
+
+TITLED = """
+import ctypes, os, subprocess, sys, time
+child = os.fork()
+if child == 0:  # as setproctitle does: the environment's own memory is written over
+    text = open("/proc/self/stat").read().rsplit(")", 1)[1].split()
+    begin, end = int(text[47]), int(text[48])
+    ctypes.memset(begin, 0, end - begin)
+    time.sleep(600)
+print("child", child, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_child_that_wrote_over_its_environment_is_still_known(supervisor: LocalSupervisor, tmp_path: Path) -> None:
+    spec = python(tmp_path, TITLED)
+    supervisor.start(spec)
+    wait_for(lambda: "child" in output(spec))
+    child = int(output(spec).split()[-1])
+    wait_for(lambda: MARK.encode() not in Path(f"/proc/{child}/environ").read_bytes())
+    os.kill(json.loads((spec.directory / "process.json").read_text())["shim"], signal.SIGKILL)
+    wait_for(lambda: supervisor.status(spec.directory).state == "exited")
+    assert alive(child)
+    assert child in supervisor.stray([])
+    supervisor.stop(spec.directory, grace=0)
     assert not alive(child)
 
 
