@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """From `lyc deploy` to an answer, beside bare `vllm serve` to the same answer.
 
-    .venv/bin/python tests/bench/deploy.py [--model sample:tiny] [--rounds 3]
+    .venv/bin/python tests/bench/deploy.py [--model sample:tiny] [--rounds 3] [--keep-controller]
 
-Weights and engine are in the cache; nothing runs at the start of a round. Bare vLLM gets the very argv and environment
+Weights and engine are in the cache. Nothing runs at the start of a round, or with --keep-controller only what an
+earlier deploy has left: the controller and the gateway. Bare vLLM gets the very argv and environment
 that lyc gave it. Both are timed until a chat request of eight tokens has been answered whole. Interleaved rounds,
 medians, as ratio and difference.
 """
@@ -55,9 +56,10 @@ def deploy(env: dict[str, str], model: str) -> float:
     return lyc(env, "deploy", model, "--name", NAME, "--gpu", "cpu", "--max-model-len", "512")
 
 
-def tear_down(env: dict[str, str]) -> None:
+def tear_down(env: dict[str, str], *, keep_controller: bool = False) -> None:
     """Back to nothing running; also after a round that was cut short."""
-    for words in (["down", NAME, "--yes", "--drain-timeout", "1"], ["controller", "stop"]):
+    stop = [] if keep_controller else [["controller", "stop"]]
+    for words in (["down", NAME, "--yes", "--drain-timeout", "1"], *stop):
         subprocess.run([LYC, *words], env=env, check=False, stdin=subprocess.DEVNULL, capture_output=True)
 
 
@@ -121,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="sample:tiny")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--keep-controller", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that what runs is taken down
     ours: list[float] = []
@@ -133,7 +136,7 @@ def main() -> None:
             deploy(env, options.model)  # fills the caches, and writes the recipe
             what = recipe(home, scratch)
             for _ in range(options.rounds):
-                tear_down(env)
+                tear_down(env, keep_controller=options.keep_controller)
                 bare.append(serve(*what))
                 ours.append(deploy(env, options.model))
                 print(f"vllm serve {bare[-1]:6.2f} s   lyc deploy {ours[-1]:6.2f} s", file=sys.stderr, flush=True)
