@@ -124,7 +124,6 @@ def test_the_wait_runs_out(home: Home, controller: Controller, endpoint: Endpoin
     error = json.loads(out)["error"]
     assert (code, error["ref"], error["kind"]) == (8, "still-pending", "Pending")
     assert "lyc status a" in error["hint"]
-    assert controller.made("PUT", "/v1/deployments/a")[0]["body"]["timeout"] == 1.0
 
 
 def test_ctrl_c_says_that_it_goes_on(home: Home, controller: Controller, endpoint: Endpoint) -> None:
