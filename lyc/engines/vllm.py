@@ -134,6 +134,10 @@ def _environment(plan: Plan, target: EngineTarget, environ: Mapping[str, str]) -
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_COLOR": "0",
     }
+    if plan.engine.on_cpu and plan.enforce_eager:
+        # Eager or not, vLLM compiles what ranks logprobs: the first request for them waits for a C++ compiler, and on
+        # a machine without one it kills the engine.
+        env["TORCHDYNAMO_DISABLE"] = "1"
     if plan.engine.on_cpu:
         env["VLLM_USE_AOT_COMPILE"] = "0"  # its cache is never found again on a CPU: 156 s instead of 74 s to start
     return env | plan.env

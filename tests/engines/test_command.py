@@ -93,6 +93,13 @@ def test_the_environment_is_whole_and_lets_no_secret_in() -> None:
     assert set(starter) & set(env) == {"PATH", "HOME", "CUDA_VISIBLE_DEVICES"}
 
 
+def test_nothing_is_compiled_where_the_plan_says_eager() -> None:
+    """A machine may have no C++ compiler, and the first request for logprobs would kill the engine."""
+    assert vllm.command(CPU, AT).env["TORCHDYNAMO_DISABLE"] == "1"
+    assert "TORCHDYNAMO_DISABLE" not in vllm.command(replace(CPU, enforce_eager=False), AT).env
+    assert "TORCHDYNAMO_DISABLE" not in vllm.command(GPU, AT).env
+
+
 def test_what_is_compiled_is_kept_where_the_target_says() -> None:
     assert vllm.command(CPU, AT).env["VLLM_CACHE_ROOT"] == "/r/1/cache/vllm"
     assert vllm.command(CPU, replace(AT, cache_dir=Path("/c"))).env["VLLM_CACHE_ROOT"] == "/c/vllm"
