@@ -180,7 +180,7 @@ class _Deploy:
             output.done(f"{result['name']} is as wished already: nothing was changed (release {result['release']})")
         if output.live and not output.as_json:
             output.say("")  # on a terminal talk and answer stand in one place
-        output.answer(document, card(result, secret, chat=proof is None or proof.kind == "chat"))
+        output.answer(document, card(result, secret, kind=proof.kind if proof else "chat"))
         if key is not None:
             output.hint("the key is shown this once; lyc keys create makes another")
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -51,6 +51,42 @@ class Endpoint:
         for choice in self._choices("/completions", body, max_tokens, temperature, timeout):
             yield str(choice.get("text") or "")
 
+    def embed(self, text: str, *, timeout: float) -> int:
+        """Length of the vector of a text, by /v1/embeddings. Raises as `chat` does."""
+        with self._asked("POST", "/embeddings", {"model": self.model, "input": text}, timeout) as response:
+            data = json.loads(response.read()).get("data") or [{}]
+        return len(data[0].get("embedding") or ())
+
+    def models(self, *, timeout: float) -> list[str]:
+        """The names that /v1/models lists. Raises as `chat` does."""
+        with self._asked("GET", "/models", None, timeout) as response:
+            return [str(model.get("id")) for model in json.loads(response.read()).get("data") or ()]
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: Mapping[str, object] | None, timeout: float
+    ) -> Iterator[http.client.HTTPResponse]:
+        """One request, its answer checked for status 200."""
+        split = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if split.scheme == "https" else http.client.HTTPConnection
+        headers = {"Authorization": f"Bearer {self.key.reveal()}", "Content-Type": "application/json"}
+        with closing(kind(split.hostname or "", split.port, timeout=timeout)) as connection:
+            try:
+                content = None if body is None else json.dumps(body).encode()
+                connection.request(method, split.path + path, content, headers)
+                response = connection.getresponse()
+                if response.status != 200:
+                    raise _refusal(response, self.url)
+                yield response
+            except (OSError, http.client.HTTPException) as problem:
+                raise Unreachable(
+                    "endpoint-gone",
+                    "the endpoint does not answer",
+                    why=str(problem) or type(problem).__name__,
+                    where=self.url,
+                    hint="lyc ls",
+                ) from problem
+
     def _choices(
         self,
         path: str,
@@ -61,26 +97,10 @@ class Endpoint:
     ) -> Iterator[dict[str, object]]:
         options = {"max_tokens": max_tokens, "temperature": temperature}
         wish = {"model": self.model, "stream": True, **body, **{k: v for k, v in options.items() if v is not None}}
-        split = urlsplit(self.url)
-        kind = http.client.HTTPSConnection if split.scheme == "https" else http.client.HTTPConnection
-        headers = {"Authorization": f"Bearer {self.key.reveal()}", "Content-Type": "application/json"}
-        with closing(kind(split.hostname or "", split.port, timeout=timeout)) as connection:
-            try:
-                connection.request("POST", split.path + path, json.dumps(wish).encode(), headers)
-                response = connection.getresponse()
-                if response.status != 200:
-                    raise _refusal(response, self.url)
-                while line := response.readline():
-                    if line.startswith(b"data:") and (data := line[5:].strip()) != b"[DONE]":
-                        yield from _choices(data, self.url)
-            except (OSError, http.client.HTTPException) as problem:
-                raise Unreachable(
-                    "endpoint-gone",
-                    "the endpoint does not answer",
-                    why=str(problem) or type(problem).__name__,
-                    where=self.url,
-                    hint="lyc ls",
-                ) from problem
+        with self._asked("POST", path, wish, timeout) as response:
+            while line := response.readline():
+                if line.startswith(b"data:") and (data := line[5:].strip()) != b"[DONE]":
+                    yield from _choices(data, self.url)
 
 
 def _choices(data: bytes, url: str) -> list[dict[str, object]]:

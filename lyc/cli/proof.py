@@ -28,7 +28,10 @@ _PAUSE_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """kind: `chat`, or `completion` where the model has no chat template. seconds: of the request that succeeded."""
+    """kind: `chat`, `completion` where the model has no chat template, `embedding`, `models`.
+
+    seconds: of the request that succeeded.
+    """
 
     kind: str
     answer: str
@@ -46,9 +49,9 @@ def prove(client: ControllerClient, result: DeployResult, key: NewKeyDocument | 
     name = result["name"]
     try:
         if key is not None:
-            return _ask(Endpoint(result["url"], Secret(key["key"]), result["served_name"]))
+            return _ask(Endpoint(result["url"], Secret(key["key"]), result["served_name"]), result.get("task"))
         with passing_key(client, name, label=CHECK_LABEL, ttl=300) as secret:
-            return _ask(Endpoint(result["url"], secret, result["served_name"]))
+            return _ask(Endpoint(result["url"], secret, result["served_name"]), result.get("task"))
     except (Failed, Unreachable, NotAuthorised) as problem:
         raise Failed(
             "endpoint-not-proven",
@@ -70,7 +73,12 @@ def passing_key(client: ControllerClient, name: str, *, label: str, ttl: float) 
             client.revoke_key(name, key["id"])
 
 
-def _ask(endpoint: Endpoint) -> Proof:
+def _ask(endpoint: Endpoint, task: str | None) -> Proof:
+    """One request of the kind that the model is for; of a classifier, whose route is not OpenAI's, its name alone."""
+    if task == "embed":
+        return _settled("embedding", lambda: iter([f"{endpoint.embed(_QUESTION, timeout=_ANSWER_SECONDS)} dimensions"]))
+    if task == "classify":
+        return _settled("models", lambda: iter(endpoint.models(timeout=_ANSWER_SECONDS)))
     message = {"role": "user", "content": _QUESTION}
     try:
         return _settled(

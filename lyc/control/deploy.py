@@ -27,6 +27,7 @@ from lyc.records.deployment import (
 from lyc.records.model import Snapshot
 from lyc.records.operation import Operation
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.rollout.transitions import RUNNING
 from lyc.spec.model_ref import parse_model
 
 WATCH_SECONDS = 0.1
@@ -73,6 +74,7 @@ class Deployer:
             "ready": True,
             "first": first,
             "served_name": name,
+            "task": release.plan.task,
             "seconds": self._deps.clock() - began,
         }
 
@@ -109,7 +111,7 @@ class Deployer:
     def _decide(self, spec: DeploymentSpec, operation: Operation, talk: Talk) -> tuple[Release, bool]:
         """The release that shall serve, and whether it is a new one."""
         credentials = load_credentials(self._deps.settings, operation.id)
-        preparation = Preparation(self._deps, spec, credentials, talk)
+        preparation = Preparation(self._deps, spec, credentials, talk, freed=self._held(spec.name))
         prepared = preparation.decide()
         current = self._current(spec.name)
         if current is not None and current.spec_digest == prepared.digest:
@@ -137,6 +139,12 @@ class Deployer:
         releases = self._deps.store.releases(name)
         found = next((release for release in releases if deployment and release.number == deployment.target), None)
         return None if found is None or found.state is ReleaseState.FAILED else found
+
+    def _held(self, name: str) -> int:
+        """Bytes of memory that the replicas of a deployment hold, and give back if a new release has no room beside."""
+        plans = {release.number: release.plan.memory_bytes or 0 for release in self._deps.store.releases(name)}
+        running = [replica for replica in self._deps.store.replicas(name) if replica.state in RUNNING]
+        return sum(plans.get(replica.release, 0) for replica in running)
 
     def _revive(self, release: Release) -> None:
         """Replicas that were given up after a crash loop are tried again when a person asks again."""

@@ -108,6 +108,7 @@ class DeployResult(TypedDict):
     ready: bool
     first: bool
     served_name: str
+    task: str
     seconds: float
 
 

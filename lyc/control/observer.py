@@ -49,8 +49,8 @@ class Observer:
         memory = self._memory.get(replica)
         return memory.progress if memory else None
 
-    def look(self, replica: Replica) -> Seen:
-        """One look, milliseconds long; in PROBING as long as the first completion takes."""
+    def look(self, replica: Replica, task: str) -> Seen:
+        """One look, milliseconds long; in PROBING as long as the first answer takes. task: of the replica's plan."""
         directory = attempt_directory(self._deps.settings, replica)
         status = self._deps.supervisor.status(directory)
         memory = self._memory.get(replica.id)
@@ -67,7 +67,7 @@ class Observer:
         if replica.state in (ReplicaState.STARTING, ReplicaState.LOADING):
             return Seen("running", loading=memory.loading, listening=self._healthy(replica))
         if replica.state is ReplicaState.PROBING:
-            return self._probe(replica)
+            return self._probe(replica, task)
         if replica.state is ReplicaState.DRAINING:
             return Seen("running", in_flight=self._in_flight(replica))
         return Seen("running")
@@ -119,11 +119,11 @@ class Observer:
         except httpx.HTTPError:
             return False
 
-    def _probe(self, replica: Replica) -> Seen:
+    def _probe(self, replica: Replica, task: str) -> Seen:
         """One real completion: a healthy server can still die on its first request (a head size its kernels lack)."""
         import httpx  # noqa: PLC0415
 
-        path, body = vllm.probe_request(replica.deployment)
+        path, body = vllm.probe_request(replica.deployment, task)
         try:
             answer = self._client(replica).post(path, json=body, timeout=PROBE_SECONDS)
         except httpx.HTTPError:
@@ -134,7 +134,7 @@ class Observer:
             return Seen("running")
         failure = EngineFailed(
             "engine-probe-failed",
-            f"the engine started but refused its first completion (HTTP {answer.status_code})",
+            f"the engine started but refused its first request (HTTP {answer.status_code})",
             why=answer.text[:500],
             hint=f"lyc logs {self._name}",
         )

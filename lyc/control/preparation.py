@@ -53,10 +53,13 @@ class Prepared:
 
 
 class Preparation:
-    """Does the steps for one spec, telling `talk`."""
+    """Does the steps for one spec, telling `talk`. freed: bytes that replicas it replaces would give back."""
 
-    def __init__(self, deps: Deps, spec: DeploymentSpec, credentials: Mapping[str, Secret], talk: Talk) -> None:
+    def __init__(
+        self, deps: Deps, spec: DeploymentSpec, credentials: Mapping[str, Secret], talk: Talk, *, freed: int
+    ) -> None:
         self._deps = deps
+        self._freed = freed
         self._spec = spec
         self._credentials = credentials
         self._talk = talk
@@ -118,7 +121,8 @@ class Preparation:
         options.check_env(spec.env)
         quantization.check(spec.quantization, facts, host, build)
         speculative.check(spec.speculative, facts, draft, build, self._deps.installer.distributions(build))
-        return plan(spec, facts, host, draft=draft, build=build)
+        planned = plan(spec, facts, host, draft=draft, build=build, freed=self._freed)
+        return dataclasses.replace(planned, task=_task(spec, facts))
 
     def _digest(self, model: Found, draft: Found | None, planned: Plan) -> str:
         """Over everything that distinguishes releases: the spec, what its references point at now, and the engine."""
@@ -146,6 +150,17 @@ class Preparation:
 
     def _say(self, phase: Phase) -> Callable[[str], None]:
         return lambda line: self._talk.phase(PhaseEvent(phase, PhaseStatus.PROGRESS, line))
+
+
+def _task(spec: DeploymentSpec, facts: ModelFacts) -> str:
+    """What the model is served for: what its architecture is for, unless the user names vLLM's runner."""
+    natural = architectures.task(facts)
+    match spec.engine_args.get("runner"):
+        case "generate":
+            return "generate"
+        case "pooling" if natural == "generate":
+            return "embed"
+    return natural
 
 
 def _short(ref: ModelRef) -> str:

@@ -94,7 +94,8 @@ class Worker:
         if deployment is None:
             return None
         replicas = tuple(store.replicas(self._name))
-        seen = {replica.id: self._observer.look(replica) for replica in replicas}
+        tasks = {release.number: release.plan.task for release in store.releases(self._name)}
+        seen = {replica.id: self._observer.look(replica, tasks.get(replica.release, "")) for replica in replicas}
         # Read after the looks, which may take as long as a first completion: the wish may have changed meanwhile.
         deployment = store.find_deployment(self._name)
         if deployment is None:

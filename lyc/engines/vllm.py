@@ -6,12 +6,10 @@ import json
 from collections.abc import Mapping
 
 from lyc.engines import options
-from lyc.engines.architectures import task
 from lyc.engines.progress import progress
 from lyc.engines.speculative import vllm_config
 from lyc.errors import Bug
 from lyc.records.engine import EngineCommand, EngineTarget
-from lyc.records.model import ModelFacts
 from lyc.records.plan import Plan
 from lyc.records.secret import Secret
 
@@ -70,15 +68,14 @@ def command(plan: Plan, target: EngineTarget, environ: Mapping[str, str] | None 
     )
 
 
-def probe_request(served_name: str, facts: ModelFacts | None = None) -> tuple[str, dict[str, object]]:
-    """(path, JSON body) of the one real request that proves a replica of the model; without facts, of one that writes.
+def probe_request(served_name: str, task: str = "generate") -> tuple[str, dict[str, object]]:
+    """(path, JSON body) of the one real request that proves a replica. task: see `lyc.engines.architectures.task`.
 
     Two tokens, because the second is the first that a decode step (and a draft model) makes.
     """
-    kind = task(facts) if facts is not None else "generate"
-    if kind == "embed":
+    if task == "embed":
         return "/v1/embeddings", {"model": served_name, "input": "1"}
-    if kind == "classify":
+    if task == "classify":
         return "/classify", {"model": served_name, "input": "1"}
     body: dict[str, object] = {"model": served_name, "prompt": "1", "max_tokens": 2, "ignore_eos": True}
     return "/v1/completions", body | {"temperature": 0, "stream": False}
@@ -99,6 +96,8 @@ def _planned(plan: Plan, target: EngineTarget) -> list[str]:
     argv: list[str] = []
     if plan.max_model_len is not None:
         argv += ["--max-model-len", str(plan.max_model_len)]
+    if plan.task != "generate" and "runner" not in given:
+        argv += ["--runner", "pooling"]  # some architectures can do both, and vLLM would rather write
     if plan.dtype is not None and "dtype" not in given:
         argv += ["--dtype", plan.dtype]
     if plan.quantization is not None:

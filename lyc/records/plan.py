@@ -60,6 +60,7 @@ class Plan:
 
     speculative_model: path or pinned reference of the draft, already in the cache. memory_bytes: predicted use of host
     memory (CPU) or of each card. warnings: said to the user, not fatal. engine_args are passed on after validation.
+    task: what the model does: generate | embed | classify.
     """
 
     engine: EngineBuild
@@ -77,3 +78,4 @@ class Plan:
     engine_args: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    task: str = "generate"

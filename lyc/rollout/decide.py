@@ -35,7 +35,8 @@ def decide(situation: Situation, now: float, policy: Policy) -> tuple[Action, ..
         if not actions and all(replica.state in ENDED for replica in situation.replicas):
             actions.append(RemoveDeployment())
         return tuple(actions)
-    return tuple(actions + _create(situation) + _settle(situation))
+    # What it means is said first: stopping a process may take as long as its grace.
+    return tuple(_settle(situation) + actions + _create(situation))
 
 
 def _follow(replica: Replica, seen: Seen, situation: Situation, now: float, policy: Policy) -> list[Action]:

@@ -157,26 +157,37 @@ def test_no_color_is_obeyed_on_a_real_terminal(home: Home, env: dict[str, str], 
 
 
 @pytest.mark.parametrize("key", ["lyc_abc", None])
-@pytest.mark.parametrize("chat", [True, False])
-def test_the_snippets_are_a_shell_command_and_a_program(key: str | None, chat: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "path", "field"),
+    [
+        ("chat", "/chat/completions", "messages"),
+        ("completion", "/completions", "prompt"),
+        ("embedding", "/embeddings", "input"),
+        ("models", "/models", None),
+    ],
+)
+def test_the_snippets_are_a_shell_command_and_a_program(
+    key: str | None, kind: str, path: str, field: str | None
+) -> None:
     url, model = "http://127.0.0.1:1/x/v1", 'it\'s "quoted"'
-    command = curl(url, key, model, chat=chat)
+    command = curl(url, key, model, kind=kind)
     shown = subprocess.run(
         ["sh", "-c", 'curl() { printf "%s\\n" "$@"; }\n' + command],
         env={"LYC_KEY": "from-env"}, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
-    assert shown[0] == url + ("/chat/completions" if chat else "/completions")
+    assert shown[0] == url + path
     assert f"Authorization: Bearer {key or 'from-env'}" in shown
-    body = json.loads(shown[-1])
-    assert body["model"] == model
-    assert ("messages" in body) is chat
-    compile(python(url, key, model, chat=chat), "snippet", "exec")
+    if field is not None:
+        body = json.loads(shown[-1])
+        assert body.keys() == {"model", field}
+        assert body["model"] == model
+    compile(python(url, key, model, kind=kind), "snippet", "exec")
 
 
 def test_the_card_shows_the_key_only_when_there_is_one() -> None:
     result = {"name": "n", "url": "http://h/v1", "served_name": "n"}
-    assert "lyc_k" in card(result, "lyc_k", chat=True)  # type: ignore[arg-type]
-    without = card(result, None, chat=True)  # type: ignore[arg-type]
+    assert "lyc_k" in card(result, "lyc_k")  # type: ignore[arg-type]
+    without = card(result, None)  # type: ignore[arg-type]
     assert "$LYC_KEY" in without
     assert 'os.environ["LYC_KEY"]' in without
 

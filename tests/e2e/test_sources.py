@@ -1,4 +1,4 @@
-"""Weights from a hub and from a bucket, a quantized checkpoint and a draft: from `lyc deploy` to an answer."""
+"""Weights from a hub and a bucket, a quantized checkpoint, a draft, an embedder: from `lyc deploy` to an answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from lyc.testing.models import TinyModels
@@ -52,3 +53,13 @@ def test_from_a_bucket_with_quantized_weights(lyc: Lyc, models: TinyModels, tmp_
     assert deployed["model"].startswith("s3://models/tiny-w8a8")
     assert complete(deployed)
     assert "compressed-tensors" in lyc.run("logs", "bucket", "--tail", "2000").stdout
+
+
+def test_a_model_that_embeds_is_proven_by_an_embedding(lyc: Lyc, models: TinyModels) -> None:
+    folder = models.changed("embedder", architectures=["LlamaModel"])
+    deployed = lyc.json("deploy", str(folder), "--name", "embedder", *FAST)
+    assert deployed["proof"]["kind"] == "embedding"
+    assert deployed["proof"]["answer"] == "64 dimensions"
+    client = openai.OpenAI(base_url=deployed["url"], api_key=deployed["key"], max_retries=0)
+    answer = client.embeddings.create(model="embedder", input=["one", "two"])
+    assert [len(item.embedding) for item in answer.data] == [64, 64]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lyc.engines import vllm
+from lyc.engines.architectures import task
 from lyc.engines.versions import pinned
 from lyc.errors import Bug
 from lyc.records.engine import EngineTarget
@@ -106,10 +107,10 @@ def test_what_is_compiled_is_kept_where_the_target_says() -> None:
 
 
 def test_the_probe_is_a_real_request_of_the_models_own_kind() -> None:
-    path, body = vllm.probe_request("n", ModelFacts(("LlamaForCausalLM",)))
+    path, body = vllm.probe_request("n", task(ModelFacts(("LlamaForCausalLM",))))
     assert (path, body["model"], body["max_tokens"]) == ("/v1/completions", "n", 2)
     assert vllm.probe_request("n")[0] == "/v1/completions"
-    assert vllm.probe_request("n", ModelFacts(("BertModel",)))[0] == "/v1/embeddings"
+    assert vllm.probe_request("n", task(ModelFacts(("BertModel",))))[0] == "/v1/embeddings"
 
 
 METRICS = """\
