@@ -74,9 +74,9 @@ class Gatekeeper:
             return port
 
     def config(self) -> GatewayConfig | None:
-        """What Envoy shall do just now; None while nothing is deployed."""
+        """What Envoy shall do just now; None while nothing is to be served: one that failed needs no gateway."""
         store, settings, now = self._deps.store, self._deps.settings, self._deps.clock()
-        deployments = store.deployments()
+        deployments = [deployment for deployment in store.deployments() if deployment.target is not None]
         port = self.port
         if not deployments or port is None:
             return None
