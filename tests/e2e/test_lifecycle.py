@@ -70,7 +70,7 @@ def test_the_life_of_a_deployment(lyc: Lyc, models: TinyModels) -> None:
     assert lyc.engine_pid("tiny") != pid
 
     # A third that the engine refuses leaves the second serving.
-    refused = lyc.error("deploy", str(wrong(models)), "--name", "tiny", *FAST, code=1)
+    refused = lyc.error("deploy", str(wrong(models)), "--name", "tiny", *FAST, code=3)
     assert refused["detail"] or refused["why"]
     assert lyc.status("tiny")["state"] == "ready"
     assert lyc.status("tiny")["release"] == 2
@@ -131,8 +131,8 @@ def wrong(models: TinyModels) -> Path:
 
 
 def test_an_engine_that_refuses_is_one_error_within_a_second_and_leaves_nothing(lyc: Lyc, models: TinyModels) -> None:
-    error = lyc.error("deploy", str(wrong(models)), "--name", "bad", *FAST, code=1)
-    assert error["kind"] == "EngineFailed"
+    error = lyc.error("deploy", str(wrong(models)), "--name", "bad", *FAST, code=3)
+    assert error["ref"] == "weights-do-not-fit-config"
     assert error["detail"]
     status = lyc.status("bad")
     assert status["state"] == "failed"
