@@ -54,7 +54,7 @@ def cache(tmp_path: Path) -> ContentCache:
     return ContentCache(tmp_path / "cache", pause=lambda _: None)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
     """Wait for `condition`, and fail with `what` if it does not come true."""
     deadline = time.monotonic() + seconds
     while not condition():
