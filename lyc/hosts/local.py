@@ -171,11 +171,13 @@ def _session(pid: int) -> int:
 
 
 def _mark(pid: int) -> str | None:
+    """Read raw: a title that a process wrote over the beginning of its environment must not hide the rest."""
     try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.environ().get(MARK)
-    except (psutil.Error, OSError):
+        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
         return None
+    begin = f"{MARK}=".encode()
+    return next((os.fsdecode(entry[len(begin) :]) for entry in entries if entry.startswith(begin)), None)
 
 
 def _wait(gone: Callable[[], bool], seconds: float) -> None:

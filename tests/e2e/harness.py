@@ -81,10 +81,9 @@ class Lyc:
         found = []
         for process in psutil.process_iter():
             try:
-                mark = process.environ().get(MARK, "")
-                if Path(mark).is_relative_to(self.home) and process.status() != psutil.STATUS_ZOMBIE:
+                if f"{MARK}={self.home}/".encode() in Path(f"/proc/{process.pid}/environ").read_bytes():
                     found.append(process.pid)
-            except psutil.Error:
+            except OSError:
                 continue
         return found
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,11 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def on_disk(tmp_path: Path) -> int:
     """Bytes of weights that are in the cache, finished or not."""
     root = tmp_path / "cache"
-    files = [*root.glob("incoming/*.part"), *root.glob("blobs/sha256/*")]
-    return sum(size for file in files if (size := file.stat().st_size) >= LARGE)
+    sizes = []
+    for file in (*root.glob("incoming/*.part"), *root.glob("blobs/sha256/*")):
+        with suppress(FileNotFoundError):  # finished, and so renamed, since it was listed
+            sizes.append(file.stat().st_size)
+    return sum(size for size in sizes if size >= LARGE)
 
 
 def asked_for(ranges: list[str | None]) -> int:
