@@ -9,7 +9,7 @@ import threading
 from lyc.control.deps import Deps
 from lyc.control.layout import engine_key, gateway_process
 from lyc.errors import LycError, UsageError
-from lyc.gateway.diagnosis import diagnose
+from lyc.gateway.envoy import diagnose, port_free
 from lyc.records.deployment import ReplicaState
 from lyc.records.gateway import Endpoint, GatewayConfig, KeyEntry, Route
 
@@ -167,12 +167,7 @@ def _free_port(host: str) -> int:
 
 def _first_free(host: str, first: int, count: int) -> int:
     for port in range(first, first + count):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
+        if port_free(host, port):
             return port
     raise UsageError(
         "port-in-use",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -138,11 +137,6 @@ class LocalSupervisor:
                 process.kill()
                 processes.append(process)
         psutil.wait_procs(processes, timeout=GONE_SECONDS)
-
-
-def remove_directory(directory: Path) -> None:
-    """Delete a process's private folder, after its process has been stopped."""
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
 from lyc.errors import Failed, NotFound
-from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
+from lyc.records.deployment import Deployment, Release, ReleaseState, Replica
 from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationState
 from lyc.store import schema
@@ -167,14 +167,6 @@ class Store:
     def remove_replica(self, identity: str) -> None:
         with self._write() as connection:
             connection.execute(delete(schema.REPLICAS).where(schema.REPLICAS.c.id == identity))
-
-    def serving_states(self) -> dict[str, list[ReplicaState]]:
-        """Deployment → states of its replicas, for a quick look at everything."""
-        rows = self._rows(select(schema.REPLICAS.c.deployment, schema.REPLICAS.c.state))
-        found: dict[str, list[ReplicaState]] = {}
-        for row in rows:
-            found.setdefault(row["deployment"], []).append(ReplicaState(row["state"]))
-        return found
 
     # keys
     def list_keys(self, deployment: str | None = None) -> list[Key]:
