@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lyc.records.architecture import Architecture, TensorGroup, TensorsFrom
+
 
 class SourceKind(enum.StrEnum):
     """Where weights come from; also the prefix of a written reference."""
@@ -97,6 +99,8 @@ class ModelFacts:
     "compressed-tensors", …) or None. quantization_detail: the quantization_config as written.
     kv_bytes_per_token: bytes of K and V over all layers for one token at the model's own dtype.
     vocabulary: fingerprint of the tokenizer's vocabulary (`sha256:…`), equal for models that can draft for each other.
+    architecture: what the model is built of; None when config.json does not even say how many layers it has.
+    tensors: of the checkpoint, alike ones together; tensors_from says how sure they are.
     """
 
     architectures: tuple[str, ...]
@@ -117,3 +121,6 @@ class ModelFacts:
     vocabulary: str | None = None
     has_chat_template: bool = False
     unknown: tuple[str, ...] = ()
+    architecture: Architecture | None = None
+    tensors: tuple[TensorGroup, ...] = ()
+    tensors_from: TensorsFrom = TensorsFrom.HEADERS

@@ -1,0 +1,44 @@
+"""A GPU as the catalogue knows it, and what it costs to rent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One kind of GPU.
+
+    name: as `--gpu` takes it (`h100`, `a100-40`). cuda_total: bytes that CUDA reports, always less than the nominal
+    size; measured: whether that was seen on a real card or derived. bandwidth: bytes/s. bf16, fp16, fp8, fp4: dense
+    operations a second of the matrix units (a multiply-add counts two), 0 = the card has none. compute_capability: 90
+    means 9.0; None on AMD. link: nvlink | pcie | xgmi. per_host: the most in one machine as sold. sources: where each
+    figure comes from.
+    """
+
+    name: str
+    product: str
+    vendor: str
+    memory: int
+    cuda_total: int
+    measured: bool
+    bandwidth: int
+    bf16: int
+    fp16: int
+    fp8: int
+    fp4: int
+    compute_capability: int | None
+    link: str
+    per_host: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one card costs for an hour. currency: ISO code, as billed. dated: ISO day. source: who asks it."""
+
+    amount: Decimal
+    currency: str
+    dated: str
+    source: str

@@ -1,0 +1,114 @@
+"""How the engine is started, as far as memory and speed depend on it: every option decided, none left to a default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from lyc.records.architecture import AdapterFacts
+from lyc.records.model import ModelFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What speculative decoding loads beside the model. facts: of the draft model, None for mtp, ngram and suffix."""
+
+    method: str
+    tokens: int
+    facts: ModelFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """vLLM's options after its own defaults are applied.
+
+    version: of vLLM, as numbers (0.19.0 → (0, 19, 0)). dtype: of activations. quantization: the method in force, as
+    vLLM names it, or None. utilization: part of the card that vLLM may use. block_size: None = vLLM chooses.
+    max_model_len in tokens. on_cpu: the CPU build, whose memory is host memory. kv_cache_bytes: fixes the KV cache
+    instead of measuring.
+    """
+
+    version: tuple[int, ...]
+    tp: int = 1
+    pp: int = 1
+    dtype: str = "bfloat16"
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+    max_model_len: int = 8192
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    utilization: Fraction = Fraction(92, 100)
+    block_size: int | None = None
+    enforce_eager: bool = False
+    on_cpu: bool = False
+    kv_cache_bytes: int | None = None
+    draft: Draft | None = None
+    adapter: AdapterFacts | None = None
+    max_loras: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of pipeline parallelism: layers first..last (exclusive) of the model, and whether it holds the ends."""
+
+    index: int
+    of: int
+    first: int
+    last: int
+
+    @property
+    def embeds(self) -> bool:
+        return self.index == 0
+
+    @property
+    def samples(self) -> bool:
+        return self.index == self.of - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One summand of a GPU's memory. formula: with the numbers put in. source: where the formula or figure is from.
+
+    band: bytes by which it may be off, either way. part: the key under which documents show it.
+    """
+
+    part: str  # weights | non_torch | activation | cuda_graph | kv_cache
+    name: str
+    size: int
+    formula: str = ""
+    source: str = ""
+    band: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLayout:
+    """How vLLM lays out the KV cache of one pipeline stage.
+
+    block_bytes: bytes that one block takes over all layers of the stage (hybrid models: group size × page). groups:
+    layers that share block numbers. block_tokens: tokens of a block (of the attention groups). request_bytes: what
+    one request of max_model_len needs. formula, source: as in `Term`. Zero groups = the model keeps no cache.
+    """
+
+    block_bytes: int
+    groups: int
+    block_tokens: int
+    request_blocks: int
+    formula: str = ""
+    source: str = ""
+    band: float = 0.0  # relative
+
+    @property
+    def request_bytes(self) -> int:
+        return self.request_blocks * self.block_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSize:
+    """What vLLM reports of a KV cache. tokens: as the version's log line "GPU KV cache size" counts them.
+
+    concurrency: requests of max_model_len at once, as a number (vLLM logs it with two places).
+    """
+
+    blocks: int
+    tokens: int
+    concurrency: float
