@@ -88,12 +88,16 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All candidates of one model. fits: best first; the first is the chosen one. notes: what is unknown or assumed."""
+    """All candidates of one model.
+
+    fits: cheapest first, those of unknown price last. chosen: the cheapest that leaves the weights as they are and is
+    not inside the band of error, if there is such a one; None where nothing fits. rejected: the nearest to fitting first.
+    nearest: where nothing fits as asked, what would (a smaller quantization, more cards, a shorter context). notes: what
+    is unknown or assumed.
+    """
 
     fits: tuple[Fit, ...]
     rejected: tuple[Fit, ...]
+    chosen: Fit | None = None
+    nearest: Fit | None = None
     notes: tuple[str, ...] = field(default=())
-
-    @property
-    def chosen(self) -> Fit | None:
-        return self.fits[0] if self.fits else None
