@@ -91,9 +91,9 @@ class Survey:
     """All candidates of one model.
 
     fits: cheapest first, those of unknown price last. chosen: the cheapest that leaves the weights as they are and is
-    not inside the band of error, if there is such a one; None where nothing fits. rejected: the nearest to fitting first.
-    nearest: where nothing fits as asked, what would (a smaller quantization, more cards, a shorter context). notes: what
-    is unknown or assumed.
+    not inside the band of error, if there is such a one; None where nothing fits. rejected: the nearest to fitting
+    first. nearest: where nothing fits as asked, what would (smaller quantization, more cards, shorter context). notes:
+    what is unknown or assumed.
     """
 
     fits: tuple[Fit, ...]
