@@ -69,7 +69,8 @@ class Stage:
 class Term:
     """One summand of a GPU's memory. formula: with the numbers put in. source: where the formula or figure is from.
 
-    band: bytes by which it may be off, either way. part: the key under which documents show it.
+    band: bytes by which it may be off, either way. inside: counted in what vLLM may use; False = comes on top of it.
+    part: the key under which documents show it.
     """
 
     part: str  # weights | non_torch | activation | cuda_graph | kv_cache
@@ -78,6 +79,7 @@ class Term:
     formula: str = ""
     source: str = ""
     band: int = 0
+    inside: bool = True
 
 
 @dataclass(frozen=True, slots=True)
