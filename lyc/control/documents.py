@@ -63,11 +63,38 @@ class ReplicaDocument(TypedDict):
     error: ErrorDocument | None
 
 
+class ForecastDocument(TypedDict):
+    """`lyc.records.plan.Forecast`: bytes on one GPU."""
+
+    weights: int
+    kv_cache: int
+    kv_tokens: int
+    kv_blocks: int
+    concurrency: float
+    non_torch: int
+    activation: int
+    cuda_graph: int
+    band: int
+
+
+class ReportedDocument(TypedDict):
+    """`lyc.records.engine.Reported`: bytes on one GPU, None where the engine did not say."""
+
+    weights: int | None
+    kv_cache: int | None
+    cuda_graph: int | None
+    kv_tokens: int | None
+    kv_blocks: int | None
+    concurrency: float | None
+
+
 class ReleaseDocument(TypedDict):
     number: int
     state: str
     model: str
     created_at: float
+    forecast: ForecastDocument | None
+    reported: ReportedDocument | None
 
 
 class ReplicaCounts(TypedDict):

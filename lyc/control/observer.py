@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lyc.control.deps import Deps
 from lyc.control.layout import attempt_directory, engine_key
-from lyc.engines import vllm
+from lyc.engines import reported, vllm
 from lyc.engines.diagnosis import diagnose
 from lyc.engines.progress import progress
 from lyc.errors import EngineFailed
 from lyc.records.deployment import Replica, ReplicaState
-from lyc.records.engine import EngineProgress
+from lyc.records.engine import EngineProgress, Reported
 from lyc.rollout import Seen
 
 HEALTH_SECONDS = 2.0
@@ -34,6 +34,7 @@ class _Memory:
     lines: list[str] = field(default_factory=list)
     loading: bool = False
     progress: EngineProgress | None = None
+    reported: Reported = field(default_factory=Reported)
 
 
 class Observer:
@@ -72,6 +73,18 @@ class Observer:
             return Seen("running", in_flight=self._in_flight(replica))
         return Seen("running")
 
+    def reported(self, replica: Replica) -> Reported:
+        """What a ready replica's engine said of its memory."""
+        import httpx  # noqa: PLC0415
+
+        memory = self._memory.get(replica.id)
+        said = memory.reported if memory else Reported()
+        try:
+            answer = self._client(replica).get(reported.METRICS_PATH, timeout=HEALTH_SECONDS)
+        except httpx.HTTPError:
+            return said
+        return replace(said, kv_blocks=reported.blocks(answer.text) if answer.status_code == 200 else None)
+
     def forget(self, replica: str) -> None:
         self._memory.pop(replica, None)
         client = self._clients.pop(replica, None)
@@ -92,6 +105,7 @@ class Observer:
         for raw in lines:
             line = _STAMP.sub("", raw.decode(errors="replace"))
             memory.lines.append(line)
+            memory.reported = reported.heard(memory.reported, line)
             found = progress(line)
             if found is not None:
                 memory.progress = found

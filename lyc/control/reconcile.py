@@ -81,6 +81,7 @@ class Worker:
                 if situation is None:
                     return
                 acted = self._step(situation)
+                self._remember_reported(situation)
                 steady = all(replica.state in _STEADY for replica in situation.replicas)
                 pause = 0.0 if acted else IDLE_SECONDS if steady else BUSY_SECONDS
             except Exception:
@@ -101,6 +102,13 @@ class Worker:
         if deployment is None:
             return None
         return Situation(deployment, tuple(store.releases(self._name)), replicas, seen)
+
+    def _remember_reported(self, situation: Situation) -> None:
+        """Store once per release what its engine said of its memory, to be held against the forecast."""
+        for replica in situation.replicas:
+            release = situation.release(replica.release)
+            if replica.state is ReplicaState.READY and release is not None and release.reported is None:
+                self._deps.store.set_reported(self._name, release.number, self._observer.reported(replica))
 
     def _step(self, situation: Situation) -> bool:
         actions = decide(situation, self._deps.clock(), self._deps.policy)

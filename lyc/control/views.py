@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from lyc.control.deps import Deps
@@ -88,6 +89,8 @@ def _release(release: Release) -> dict[str, Any]:
         "model": release.model,
         "created_at": release.created_at,
         "error": release.error,
+        "forecast": dataclasses.asdict(release.plan.forecast) if release.plan.forecast else None,
+        "reported": dataclasses.asdict(release.reported) if release.reported else None,
     }
 
 

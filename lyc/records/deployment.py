@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from lyc.records.engine import Reported
 from lyc.records.plan import Plan
 
 
@@ -74,7 +75,8 @@ class Release:
     """One immutable version of a deployment.
 
     number counts from 1. model: the pinned reference. snapshot: digest of the weights. spec_digest: over everything
-    that distinguishes releases. error: document of the error that failed it.
+    that distinguishes releases. error: document of the error that failed it. reported: by its first ready replica, to
+    be held against `plan.forecast`.
     """
 
     deployment: str
@@ -88,6 +90,7 @@ class Release:
     state: ReleaseState
     created_at: float
     error: dict[str, object] | None = None
+    reported: Reported | None = None
 
 
 @dataclass(frozen=True, slots=True)

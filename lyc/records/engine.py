@@ -46,3 +46,18 @@ class EngineProgress:
     stage: str
     message: str
     fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a running engine says of its memory, of one GPU (of the host on the CPU build). None = it did not say.
+
+    weights, kv_cache, cuda_graph: bytes; vLLM logs hundredths of a GiB. kv_blocks comes from its metrics.
+    """
+
+    weights: int | None = None
+    kv_cache: int | None = None
+    cuda_graph: int | None = None
+    kv_tokens: int | None = None
+    kv_blocks: int | None = None
+    concurrency: float | None = None

@@ -55,12 +55,31 @@ class EngineBuild:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the planner says a GPU will hold, in bytes; kept with the release to be compared with what vLLM reports.
+
+    Of the CPU build only weights and KV cache are foretold. band: bytes by which kv_cache may be off.
+    """
+
+    weights: int
+    kv_cache: int
+    kv_tokens: int
+    kv_blocks: int
+    concurrency: float
+    non_torch: int = 0
+    activation: int = 0
+    cuda_graph: int = 0
+    band: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A model on a host, decided: all that the engine stage needs, and nothing it must ask for.
 
     speculative_model: path or pinned reference of the draft, already in the cache. memory_bytes: predicted use of host
     memory (CPU) or of each card. warnings: said to the user, not fatal. engine_args are passed on after validation.
-    task: what the model does: generate | embed | classify.
+    task: what the model does: generate | embed | classify. forecast: None when the model's build is not known well
+    enough to foretell anything.
     """
 
     engine: EngineBuild
@@ -79,3 +98,4 @@ class Plan:
     env: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     task: str = "generate"
+    forecast: Forecast | None = None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter
 
 T = TypeVar("T")
-_NESTED = frozenset({"spec", "plan", "error", "request", "result", "data"})
+_NESTED = frozenset({"spec", "plan", "error", "request", "result", "data", "reported"})
 
 
 @cache

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION = 1
+VERSION = 2
+
+STEPS: dict[int, tuple[str, ...]] = {
+    2: ("ALTER TABLE releases ADD COLUMN reported TEXT",),
+}
+"""Statements that bring a database from the version before to this one."""
 
 METADATA = MetaData()
 
@@ -37,6 +42,7 @@ RELEASES = Table(
     Column("state", String, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("error", Text),
+    Column("reported", Text),
 )
 
 REPLICAS = Table(

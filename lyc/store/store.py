@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, create_engine, delete, event, func, select, update
+from sqlalchemy import Connection, Table, create_engine, delete, event, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
 from lyc.errors import Failed, NotFound
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica
+from lyc.records.engine import Reported
 from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationState
 from lyc.store import schema
@@ -36,7 +37,7 @@ class Store:
         event.listen(self._engine, "connect", _configure)
         try:
             schema.METADATA.create_all(self._engine)
-            written = self.meta("schema")
+            written = self._upgrade()
         except DatabaseError as error:
             raise Failed(
                 "database-unusable",
@@ -44,9 +45,7 @@ class Store:
                 why=str(error.orig),
                 hint=f"move it away: mv {path} {path}.broken (running deployments are found again by `lyc doctor`)",
             ) from error
-        if written is None:
-            self.set_meta("schema", str(schema.VERSION))
-        elif int(written) > schema.VERSION:
+        if written > schema.VERSION:
             raise Failed(
                 "database-newer",
                 f"{path} was written by a newer lyc (schema {written}, this one knows {schema.VERSION})",
@@ -55,6 +54,22 @@ class Store:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def _upgrade(self) -> int:
+        """Bring an older database to this version, all steps in one transaction. Returns the version it has now."""
+        table = schema.META
+        with self._write() as connection:
+            # Taken before the version is read, so that two who open an old database do not both change it.
+            connection.execute(insert(table).values(name="opened", value="").on_conflict_do_nothing())
+            found = connection.execute(select(table.c.value).where(table.c.name == "schema")).scalar()
+            version = schema.VERSION if found is None else int(found)
+            for step in range(version + 1, schema.VERSION + 1):
+                for statement in schema.STEPS[step]:
+                    connection.execute(text(statement))
+            now = max(version, schema.VERSION)
+            values = {"name": "schema", "value": str(now)}
+            connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=["name"], set_=values))
+        return now
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -152,6 +167,16 @@ class Store:
                 update(table)
                 .where(table.c.deployment == deployment, table.c.number == number)
                 .values(state=state, error=to_column(error))
+            )
+
+    def set_reported(self, deployment: str, number: int, reported: Reported) -> None:
+        """What an engine said of its memory; nothing happens if the release is gone."""
+        table = schema.RELEASES
+        with self._write() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.deployment == deployment, table.c.number == number)
+                .values(reported=to_column(reported))
             )
 
     # replicas

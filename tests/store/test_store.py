@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from lyc.records.deployment import (
     ReplicaState,
     Speculative,
 )
+from lyc.records.engine import Reported
 from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationKind, OperationState
 from lyc.records.plan import EngineBuild, Plan
@@ -136,3 +140,21 @@ def test_a_newer_or_broken_database_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(Failed) as broken:
         Store(tmp_path / "broken.db")
     assert broken.value.ref == "database-unusable"
+
+
+def test_a_database_of_an_older_lyc_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "lyc.db"
+    store = Store(path)
+    store.add_deployment(Deployment("d", 1.0, 1.0))
+    store.add_release(release(), surge=True)
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE releases DROP COLUMN reported")
+        old.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    with ThreadPoolExecutor(4) as pool:
+        for opening in [pool.submit(Store, path) for _ in range(4)]:
+            opening.result().close()
+    opened = Store(path)
+    assert opened.releases("d")[0].reported is None
+    opened.set_reported("d", 1, Reported(weights=5, kv_blocks=7))
+    assert Store(path).releases("d")[0].reported == Reported(weights=5, kv_blocks=7)
