@@ -6,11 +6,23 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+from lyc.inspection.architecture import described
 from lyc.inspection.dimensions import dimensions, language_config
 from lyc.inspection.documents import read_object
 from lyc.inspection.safetensors_header import Read, TensorHeader, read_header
-from lyc.inspection.unservable import adapter_only, missing_shard, no_config, no_tokenizer, no_weights
+from lyc.inspection.sections import Sections, sections
+from lyc.inspection.tensors.collapse import collapse
+from lyc.inspection.tensors.expected import expected
+from lyc.inspection.unservable import (
+    adapter_only,
+    missing_shard,
+    no_config,
+    no_layers,
+    no_tokenizer,
+    no_weights,
+)
 from lyc.inspection.vocabulary import fingerprint, of_vocab
+from lyc.records.architecture import Architecture, TensorGroup, TensorsFrom
 from lyc.records.model import Listing, ModelFacts
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -21,26 +33,37 @@ _WANTED = (
 )  # fmt: skip
 
 
-def inspect(listing: Listing, read: Read) -> ModelFacts:
+def inspect(listing: Listing, read: Read, *, weights_needed: bool = True) -> ModelFacts:
     """What the model is. Pure but for `read`, which is asked for small files and the headers of the weights.
 
-    SpecError: `no-config`, `adapter-only`, `invalid-json`, `no-weights`, `pickle-weights`, `gguf-weights`,
-    `missing-shard`, `truncated-weights`, `invalid-weights`, `no-tokenizer`.
+    weights_needed: for serving. Without, config.json is enough: tensors are told by the headers if they are there, by
+    the index, or by config.json; neither weights nor a tokenizer need be there.
+
+    SpecError: `no-config`, `adapter-only`, `invalid-json`, `truncated-weights`, `invalid-weights`; for serving also
+    `no-weights`, `pickle-weights`, `gguf-weights`, `missing-shard`, `no-tokenizer`; else also `no-layers`.
     """
     config_file = listing.file("config.json")
     if config_file is None:
         raise adapter_only(listing, read) or no_config(listing)
     config = read_object(config_file, read)
-    weights = _headers(listing, read)
-    if not weights:
+    index = _index(listing, read)
+    headers = _headers(listing, read, index, weights_needed)
+    if weights_needed and not headers:
         raise no_weights(listing)
-    if not _has_tokenizer(listing):
+    if weights_needed and not _has_tokenizer(listing):
         raise no_tokenizer(listing)
     sizes = Counter[str]()
-    for header in weights.values():
+    for header in headers.values():
         sizes.update(header.bytes_by_dtype)
     numbers = dimensions(config, stored_dtype=_DTYPES.get(max(sizes, key=sizes.__getitem__, default="")))
     method, detail = _quantization(config, listing, read)
+    found = sections(config)
+    built = described(found)
+    if built is None and not weights_needed:
+        raise no_layers(listing)
+    if built is not None and not built.dtype and numbers.dtype:
+        built = replace(built, dtype=numbers.dtype)
+    tensors, read_from = _tensors(headers, index, found, built)
     architectures, model_type = config.get("architectures"), config.get("model_type")
     facts = ModelFacts(
         architectures=tuple(map(str, architectures)) if isinstance(architectures, list) else (),
@@ -56,26 +79,55 @@ def inspect(listing: Listing, read: Read) -> ModelFacts:
         num_mtp_layers=numbers.num_mtp_layers,
         quantization=method,
         quantization_detail=detail,
-        weights_bytes=sum(sizes.values()),
+        weights_bytes=sum(sizes.values()) if headers else _total_size(index),
         kv_bytes_per_token=numbers.kv_bytes_per_token,
         vocabulary=_vocabulary(listing, read),
         has_chat_template=_has_chat_template(listing, read),
+        architecture=built,
+        tensors=tensors,
+        tensors_from=read_from,
     )
     return replace(facts, unknown=tuple(name for name in _WANTED if getattr(facts, name) is None))
 
 
-def _headers(listing: Listing, read: Read) -> dict[str, TensorHeader]:
-    """The headers of the weights: the shards that an index names, else every safetensors file that is no adapter."""
-    wanted = {file.path for file in listing.files if file.path.endswith(".safetensors") and "/" not in file.path}
-    wanted -= {path for path in wanted if path.startswith("adapter_")}
+def _tensors(
+    headers: Mapping[str, TensorHeader], index: Mapping[str, object], found: Sections, built: Architecture | None
+) -> tuple[tuple[TensorGroup, ...], TensorsFrom]:
+    if headers:
+        return collapse(row for header in headers.values() for row in header.rows), TensorsFrom.HEADERS
+    groups = expected(found, built) if built is not None else ()
+    return groups, TensorsFrom.INDEX if index else TensorsFrom.CONFIG
+
+
+def _index(listing: Listing, read: Read) -> Mapping[str, object]:
+    """The index of the shards, with its own path under ``; empty where there is none."""
     for file in listing.files:
         if file.path.endswith(_INDEX) and "/" not in file.path and not file.path.startswith("adapter_"):
-            shards = read_object(file, read).get("weight_map")
-            named = {str(shard) for shard in shards.values()} if isinstance(shards, Mapping) else set()
-            if absent := sorted(named - wanted):
-                raise missing_shard(file.path, absent)
-            wanted = named or wanted
-            break
+            return {**read_object(file, read), "": file.path}
+    return {}
+
+
+def _total_size(index: Mapping[str, object]) -> int | None:
+    metadata = index.get("metadata")
+    size = metadata.get("total_size") if isinstance(metadata, Mapping) else None
+    return int(size) if isinstance(size, (int, float)) and not isinstance(size, bool) and size > 0 else None
+
+
+def _headers(listing: Listing, read: Read, index: Mapping[str, object], needed: bool) -> dict[str, TensorHeader]:
+    """The headers of the weights: the shards that an index names, else every safetensors file that is no adapter.
+
+    Not needed: all of them or none.
+    """
+    there = {file.path for file in listing.files if file.path.endswith(".safetensors") and "/" not in file.path}
+    wanted = {path for path in there if not path.startswith("adapter_")}
+    shards = index.get("weight_map")
+    if isinstance(shards, Mapping) and shards:
+        named = {str(shard) for shard in shards.values()}
+        if absent := sorted(named - wanted):
+            if not needed:
+                return {}
+            raise missing_shard(str(index[""]), absent)
+        wanted = named
     return {file.path: read_header(file, read) for file in listing.files if file.path in wanted}
 
 

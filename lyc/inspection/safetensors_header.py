@@ -22,7 +22,7 @@ LONGEST = 100_000_000
 """Bytes. The limit of the format's own implementation for N."""
 
 _FIRST = 64 << 10  # one request reads most headers whole
-_BITS = {
+BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
     "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
@@ -31,10 +31,16 @@ _BITS = {
 
 @dataclass(frozen=True, slots=True)
 class TensorHeader:
-    """names: the tensors. bytes_by_dtype: data bytes per dtype, as the format names dtypes (`BF16`)."""
+    """rows: name, dtype and shape of each tensor. bytes_by_dtype: data bytes per dtype, as the format names dtypes
+    (`BF16`).
+    """
 
-    names: frozenset[str]
+    rows: tuple[tuple[str, str, tuple[int, ...]], ...]
     bytes_by_dtype: dict[str, int]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(row[0] for row in self.rows)
 
     @property
     def data_bytes(self) -> int:
@@ -69,9 +75,10 @@ def parse_header(file: SourceFile, text: bytes) -> TensorHeader:
     if not isinstance(rows, dict):
         raise _invalid(file, "its header is not a JSON object")
     rows.pop("__metadata__", None)
-    spans, sizes = [], Counter[str]()
+    spans, sizes, tensors = [], Counter[str](), []
     for name, row in rows.items():
-        begin, end, dtype = _tensor(file, name, row)
+        begin, end, dtype, shape = _tensor(file, name, row)
+        tensors.append((name, dtype, shape))
         spans.append((begin, end))
         sizes[dtype] += end - begin
     at = 0
@@ -84,11 +91,11 @@ def parse_header(file: SourceFile, text: bytes) -> TensorHeader:
         raise _truncated(file, f"its header promises {expected} bytes, the file has {file.size}")
     if expected < file.size:
         raise _invalid(file, f"its header accounts for {expected} bytes, the file has {file.size}")
-    return TensorHeader(frozenset(rows), dict(sizes))
+    return TensorHeader(tuple(tensors), dict(sizes))
 
 
-def _tensor(file: SourceFile, name: str, row: object) -> tuple[int, int, str]:
-    """begin, end and dtype of one tensor; its shape must agree with them."""
+def _tensor(file: SourceFile, name: str, row: object) -> tuple[int, int, str, tuple[int, ...]]:
+    """begin, end, dtype and shape of one tensor, which must agree."""
     match row:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
             pass
@@ -96,10 +103,10 @@ def _tensor(file: SourceFile, name: str, row: object) -> tuple[int, int, str]:
             raise _invalid(file, f"the entry of tensor {name[:80]!r} is incomplete")
     if not all(type(side) is int and side >= 0 for side in shape) or not 0 <= begin <= end:
         raise _invalid(file, f"the entry of tensor {name[:80]!r} has impossible numbers")
-    bits = _BITS.get(dtype)
+    bits = BITS.get(dtype)
     if bits is not None and math.prod(shape) * bits != (end - begin) * 8:
         raise _invalid(file, f"shape and bytes of tensor {name[:80]!r} do not agree")
-    return begin, end, dtype
+    return begin, end, dtype, tuple(shape)
 
 
 def _position(error: Exception) -> str:

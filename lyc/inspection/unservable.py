@@ -23,6 +23,17 @@ def no_config(listing: Listing) -> SpecError:
     )
 
 
+def no_layers(listing: Listing) -> SpecError:
+    """config.json is there and says nothing from which a model could be built."""
+    return SpecError(
+        "no-layers",
+        f"config.json of {listing.ref} does not describe a language model",
+        why="it does not say how many layers there are (num_hidden_layers)",
+        where="config.json",
+        hint="name the folder that save_pretrained wrote: its config.json has architectures, model_type and sizes",
+    )
+
+
 def adapter_only(listing: Listing, read: Read) -> SpecError | None:
     """A LoRA adapter without its base model; None if it is something else."""
     file = listing.file("adapter_config.json")

@@ -1,0 +1,98 @@
+"""config.json → `Architecture`: the layers, the tables and the towers of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lyc.inspection.experts import with_mlps
+from lyc.inspection.families import family
+from lyc.inspection.mixers import mixers
+from lyc.inspection.patterns import kinds, layer_count
+from lyc.inspection.ropes import positions, ropes
+from lyc.inspection.sections import Sections, sections
+from lyc.inspection.settings import Settings
+from lyc.inspection.towers import towers
+from lyc.records.architecture import Architecture, Layer
+
+_LONGEST = 100_000
+"""Layers. More is no model but a broken file."""
+_ESSENTIAL = ("hidden_size", "num_attention_heads")
+_MTP_KEYS = ("num_nextn_predict_layers",)
+
+
+def architecture(config: Mapping[str, object]) -> Architecture | None:
+    """What the model is built of; None where the file does not say how many layers it has. Never raises."""
+    return described(sections(config))
+
+
+def described(found: Sections) -> Architecture | None:
+    text = found.text
+    count = layer_count(text)
+    if not count or count > _LONGEST:
+        return None
+    known = family(text.model_type) is not None
+    words = kinds(text, count)
+    layers = with_mlps(text, words, mixers(text, words, count))
+    hidden, vocab = text.whole("hidden_size"), text.whole("vocab_size") or found.outer.whole("vocab_size")
+    if not vocab:
+        text.missing["vocab_size"] = None
+    if not hidden:
+        text.missing["hidden_size"] = None
+    _doubt_defaults(found)
+    return Architecture(
+        name=found.name,
+        hidden=hidden or 0,
+        vocab=vocab or 0,
+        dtype=dtype(found) or "",
+        layers=layers,
+        positions=positions(text),
+        tied=tied(found),
+        mtp=_mtp(text, layers),
+        ropes=ropes(text, layers),
+        towers=towers(found),
+        known=known,
+        unknown=tuple(text.missing),
+    )
+
+
+def dtype(found: Sections) -> str | None:
+    """As written, innermost last: vLLM asks the whole first (`get_torch_dtype`, 0.19.0)."""
+    for part in reversed(found.chain):
+        for key in ("dtype", "torch_dtype"):
+            if isinstance(value := part.written.get(key), str) and value != "auto":
+                return value.removeprefix("torch.")
+    return None
+
+
+def tied(found: Sections) -> bool:
+    """Whether input and output share one table, by the file, else by the class of the language model."""
+    for part in found.chain:
+        if isinstance(written := part.written.get("tie_word_embeddings"), bool):
+            return written
+    default = found.text.defaults.get("tie_word_embeddings")
+    if isinstance(default, bool):
+        return default
+    found.text.missing["tie_word_embeddings"] = None
+    row = family(found.text.model_type)
+    return row.tied if row else True  # the base class of configurations ties
+
+
+def _mtp(text: Settings, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Layers for multi-token prediction are like the last with full attention."""
+    count = text.whole("num_nextn_predict_layers")
+    if count is None:
+        row = family(text.model_type)
+        count = row.mtp if row else 0
+    if not count or count > 64:
+        return ()
+    like = next((one for one in reversed(layers) if one.state is None and one.heads), layers[-1])
+    return (like,) * count
+
+
+def _doubt_defaults(found: Sections) -> None:
+    """Files of whole models name these; where one does not, the class default may be another model's."""
+    if found.path:
+        return
+    for name in _ESSENTIAL:
+        if not found.text.writes(name):
+            found.text.missing[name] = None
