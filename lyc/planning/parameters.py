@@ -1,0 +1,237 @@
+"""The checkpoint's tensors as vLLM's own parameters on one GPU: dropped, merged, shared among ranks, in run-time bytes.
+
+`runs` gives them in the order in which vLLM allocates them, equal layers together, so that `allocator.allocated` can
+say what torch counts. Shapes are in elements, sizes in bytes. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil, prod
+
+from lyc.planning.parameters_formats import EXPERTS_ONLY, WHILE_LOADING, axes, element, kept
+from lyc.planning.parameters_mxfp4 import padded
+from lyc.planning.parameters_roles import HEADS, Kind, Region, Role, Rule, role
+from lyc.records.architecture import Architecture, Layer, Mixer, TensorGroup
+from lyc.records.card import Card
+from lyc.records.model import ModelFacts
+from lyc.records.serving import Serving, Stage
+
+_VOCABULARY_STEP = 64  # DEFAULT_VOCAB_PADDING_SIZE of vocab_parallel_embedding.py
+_NO_LAYER = Layer(Mixer.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One tensor on one rank. size: bytes. guessed: its name is not known, so how it is shared was guessed."""
+
+    name: str
+    kind: Kind
+    size: int
+    guessed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Layers with equal parameters, in order. layers: how many follow one another. region: text, tower or mtp."""
+
+    parameters: tuple[Parameter, ...]
+    layers: int
+    region: Region
+
+
+def runs(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None = None) -> tuple[Run, ...]:
+    """Parameters that one rank of `stage` holds: embedding, layers, head, then towers; MTP layers last.
+
+    facts.architecture must be there. MTP runs are given whether or not they are loaded: the caller decides by
+    `serving.draft`. Towers stand on every stage, as `SupportsMultiModal` models build them without asking for the rank.
+    """
+    architecture = facts.architecture
+    if architecture is None:
+        return ()
+    rank = _Rank(facts, architecture, serving, card)
+    parts = _sorted(facts.tensors, architecture, stage)
+    count = len(architecture.layers)
+    found = [Run(rank.merged(parts.before, _NO_LAYER), 1, Region.TEXT)]
+    found += rank.stack(parts.layered, range(stage.first, stage.last), Region.TEXT)
+    found.append(Run(rank.merged(parts.after, _NO_LAYER), 1, Region.TEXT))
+    found.append(Run(rank.merged([group for group in parts.towers if not group.layers], _NO_LAYER), 1, Region.TOWER))
+    found += rank.stack([group for group in parts.towers if group.layers], None, Region.TOWER)
+    if architecture.mtp and stage.samples:
+        found.append(Run(rank.merged([group for group in parts.mtp if not group.layers], _NO_LAYER), 1, Region.MTP))
+        found += rank.stack([group for group in parts.mtp if group.layers], None, Region.MTP)
+        found += rank.stack(parts.layered, range(count, count + len(architecture.mtp)), Region.MTP)
+    return tuple(run for run in found if run.parameters)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Groups by where they stand on a stage: before the layers, in them, after them; towers; MTP."""
+
+    before: list[TensorGroup] = field(default_factory=list)
+    layered: list[TensorGroup] = field(default_factory=list)
+    after: list[TensorGroup] = field(default_factory=list)
+    towers: list[TensorGroup] = field(default_factory=list)
+    mtp: list[TensorGroup] = field(default_factory=list)
+
+
+def _sorted(groups: Iterable[TensorGroup], architecture: Architecture, stage: Stage) -> _Parts:
+    """Tied: one table is embedding and head, so a last stage that is not the first has a table of its own."""
+    parts = _Parts()
+    for group in groups:
+        place = role(group.name)
+        if place.region is Region.DROPPED:
+            continue
+        if place.region is Region.TOWER:
+            parts.towers.append(group)
+        elif place.region is Region.MTP:
+            parts.mtp.append(group)
+        elif "{layer}" in group.name and group.layers:
+            parts.layered.append(group)
+        elif place.module in HEADS:
+            if stage.samples and not architecture.tied:
+                parts.after.append(group)
+        elif place.kind is Kind.EMBEDDING:
+            if stage.embeds or (stage.samples and architecture.tied):
+                parts.before.append(group)
+        elif "norm" in place.module or place.module.startswith(".ln_f"):
+            if stage.samples:
+                parts.after.append(group)
+        else:
+            parts.before.append(group)
+    return parts
+
+
+class _Rank:
+    """One rank's view: the split, the dtype, the quantization in force."""
+
+    def __init__(self, facts: ModelFacts, architecture: Architecture, serving: Serving, card: Card | None) -> None:
+        self._facts = facts
+        self._architecture = architecture
+        self._serving = serving
+        self._card = card
+        self._tp = serving.tp
+        asked = serving.quantization if facts.quantization is None else None
+        self._online = WHILE_LOADING.get(asked or "")
+        self._experts_only = asked in EXPERTS_ONLY
+        self._ordered = facts.quantization_detail.get("desc_act") is True
+        self._marlin_fp8 = card is not None and (card.compute_capability or 90) < 89
+
+    def stack(self, groups: Iterable[TensorGroup], wanted: range | None, region: Region) -> list[Run]:
+        """Runs of equal layers, in order. wanted: layer numbers to keep, None = all."""
+        members: dict[int, list[TensorGroup]] = {}
+        for group in groups:
+            for number in group.layers:
+                if wanted is None or number in wanted:
+                    members.setdefault(number, []).append(group)
+        layers = self._architecture.layers
+        known: dict[tuple[object, ...], tuple[Parameter, ...]] = {}
+        found: list[Run] = []
+        for number in sorted(members):
+            layer = layers[number] if region is Region.TEXT and number < len(layers) else _NO_LAYER
+            if region is Region.MTP and self._architecture.mtp:
+                layer = self._architecture.mtp[0]
+            key = (*map(id, members[number]), layer.heads, layer.kv_heads)
+            if key not in known:
+                known[key] = self.merged(members[number], layer)
+            if found and found[-1].parameters is known[key]:
+                found[-1] = Run(known[key], found[-1].layers + 1, region)
+            else:
+                found.append(Run(known[key], 1, region))
+        return found
+
+    def merged(self, groups: Iterable[TensorGroup], layer: Layer) -> tuple[Parameter, ...]:
+        """The parameters of one layer: tensors with the same module and leaf become one, in order of allocation."""
+        sizes: dict[tuple[int, str, str], Fraction] = {}
+        kinds: dict[tuple[int, str, str], tuple[Kind, bool]] = {}
+        for group in groups:
+            place = role(group.name)
+            if not self._kept(place):
+                continue
+            key = (place.order, place.module, place.leaf)
+            sizes[key] = sizes.get(key, Fraction(0)) + self._bytes(group, place, layer)
+            kinds[key] = (place.kind, place.rule is Rule.GUESS and len(group.shape) > 1)
+        return tuple(
+            Parameter(f"{module}.{leaf}", *_swap(kinds[order, module, leaf], ceil(sizes[order, module, leaf])))
+            for order, module, leaf in sorted(sizes)
+        )
+
+    def _kept(self, place: Role) -> bool:
+        expert = place.kind is Kind.EXPERTS
+        return kept(place.leaf, method=self._facts.quantization, ordered=self._ordered, expert=expert)
+
+    def _bytes(self, group: TensorGroup, place: Role, layer: Layer) -> Fraction:
+        shape = group.shape
+        count = max(group.experts, 1)
+        if place.packed and shape:
+            count, shape = shape[0], shape[1:]
+        if place.kind is Kind.EXPERTS and self._facts.quantization in ("mxfp4", "gpt_oss_mxfp4"):
+            wider = padded(shape, place, self._architecture.hidden, self._serving, self._card)
+            if wider is not None:
+                return wider * count
+        local = self._share(shape, place, layer)
+        each = element(group.dtype, place.leaf, place.module, self._serving.dtype)
+        if self._online is not None and self._quantized(group, place):
+            each = self._online
+        if place.leaf == "weight_scale_inv" and self._marlin_fp8:
+            each = Fraction(2 * 128)  # Marlin keeps a 16-bit scale for each 128 inputs and one output
+        return local * each * count
+
+    def _quantized(self, group: TensorGroup, place: Role) -> bool:
+        if not place.linear or len(group.shape) < 2 or place.rule is Rule.GUESS:
+            return False
+        if self._experts_only and place.kind is not Kind.EXPERTS:
+            return False
+        return place.region is not Region.TOWER or self._serving.quantization == "bitsandbytes"
+
+    def _share(self, shape: tuple[int, ...], place: Role, layer: Layer) -> Fraction:
+        """Elements of the tensor that this rank holds."""
+        tp = self._tp
+        if not shape:
+            return Fraction(1)
+        if place.rule is Rule.VOCABULARY:
+            rows = ceil(shape[0] / _VOCABULARY_STEP) * _VOCABULARY_STEP if len(shape) > 1 else shape[0]
+            return Fraction(rows * prod(shape[1:]), tp if len(shape) > 1 else 1)
+        if tp == 1 or place.rule is Rule.WHOLE or prod(shape) == 1:
+            return Fraction(prod(shape))
+        if place.packed and len(shape) > 1:
+            return Fraction(prod(shape), tp)  # which axis is divided depends on the family, the size does not
+        outputs, inputs = axes(place.leaf) if len(shape) > 1 else (0, None)
+        axis = inputs if place.rule is Rule.ROW else outputs
+        if axis is None or shape[axis] == 1:
+            return Fraction(prod(shape))
+        extent = ceil(shape[axis] * self._part(place, layer, shape[axis]))
+        return Fraction(prod(shape) // shape[axis] * extent)
+
+    def _part(self, place: Role, layer: Layer, extent: int) -> Fraction:
+        """Which part of the divided axis a rank holds; more than 1/tp where heads or groups are copied."""
+        tp, even = self._tp, Fraction(1, self._tp)
+        if place.rule is Rule.KEY_VALUE and layer.kv_heads:
+            return Fraction(max(1, layer.kv_heads // tp), layer.kv_heads)
+        if place.rule is Rule.QKV and layer.kv_heads and layer.heads:
+            mine = Fraction(layer.heads, tp) + 2 * max(1, layer.kv_heads // tp)
+            return mine / (layer.heads + 2 * layer.kv_heads)
+        state = layer.state
+        if place.rule in (Rule.MAMBA_IN, Rule.MAMBA_CONV) and state is not None and layer.mixer is Mixer.MAMBA2:
+            inner, both = state.heads * state.head_size, 2 * state.groups * state.state_size
+            copied = both if state.groups % tp else Fraction(both, tp)
+            extra = inner + state.heads if place.rule is Rule.MAMBA_IN else 0
+            whole = inner + extra + both
+            if whole == extent:
+                return (Fraction(inner + extra, tp) + copied) / whole
+        return even if extent >= tp else Fraction(1)
+
+
+def _swap(kind: tuple[Kind, bool], size: int) -> tuple[Kind, int, bool]:
+    return kind[0], size, kind[1]
+
+
+def sums(parameters: Iterable[Run]) -> Mapping[Kind, int]:
+    """Bytes of all runs by kind, without what the allocator adds."""
+    found: dict[Kind, int] = {}
+    for run in parameters:
+        for parameter in run.parameters:
+            found[parameter.kind] = found.get(parameter.kind, 0) + parameter.size * run.layers
+    return found

@@ -1,0 +1,71 @@
+"""Bytes an element takes on the GPU, by how it is stored, by what is asked of vLLM, and by what kernels make of it.
+
+Sources: vLLM's quantization methods (`vllm/model_executor/layers/quantization/*.py`, `create_weights` and
+`process_weights_after_loading`) and linear layers (`params_dtype` is the runtime dtype), 0.19.0 unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+STORED = {
+    "F64": Fraction(8), "I64": Fraction(8), "U64": Fraction(8), "C64": Fraction(8),
+    "F32": Fraction(4), "I32": Fraction(4), "U32": Fraction(4),
+    "F16": Fraction(2), "BF16": Fraction(2), "I16": Fraction(2), "U16": Fraction(2),
+    "F8_E4M3": Fraction(1), "F8_E5M2": Fraction(1), "F8_E8M0": Fraction(1), "F8_E4M3FNUZ": Fraction(1),
+    "F8_E5M2FNUZ": Fraction(1), "I8": Fraction(1), "U8": Fraction(1), "BOOL": Fraction(1),
+    "F6_E2M3": Fraction(3, 4), "F6_E3M2": Fraction(3, 4), "F4": Fraction(1, 2),
+}  # fmt: skip
+RUNTIME = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "float64": 8}
+_FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
+_AT_RUNTIME = frozenset(("weight", "bias", "scales"))
+_ALWAYS_F32 = frozenset(("A_log", "A", "e_score_correction_bias", "expert_bias"))
+
+# Bytes a weight takes when vLLM quantizes while loading: matrix, and scales beside it.
+_FP8_TENSOR = Fraction(1)
+_FP8_BLOCK = Fraction(1) + Fraction(4, 128 * 128)  # one float32 for 128 × 128
+_MXFP8 = Fraction(1) + Fraction(1, 32)
+_NVFP4 = Fraction(1, 2) + Fraction(1, 16)
+_MXFP4 = Fraction(1, 2) + Fraction(1, 32)
+_NF4 = Fraction(1, 2) + Fraction(4, 64)  # `absmax` is kept as float32 for 64 weights (BitsAndBytesModelLoader)
+WHILE_LOADING = {
+    "fp8": _FP8_TENSOR, "fp8_per_tensor": _FP8_TENSOR, "fp8_per_channel": _FP8_TENSOR, "fp8_per_block": _FP8_BLOCK,
+    "ptpc_fp8": _FP8_TENSOR, "fbgemm_fp8": _FP8_TENSOR, "mxfp8": _MXFP8, "int8_per_channel_weight_only": Fraction(1),
+    "bitsandbytes": _NF4, "nvfp4_per_token": _NVFP4, "mxfp4": _MXFP4, "experts_int8": Fraction(1),
+}  # fmt: skip
+EXPERTS_ONLY = frozenset(("experts_int8", "mxfp4"))
+
+
+def element(dtype: str, leaf: str, module: str, runtime: str) -> Fraction:
+    """Bytes of one element of a stored tensor once loaded.
+
+    Floats that are weights, biases or GPTQ's and AWQ's scales take the runtime dtype, whatever the file has; other
+    scales and packed integers stay as stored; a few are float32 always. An unknown dtype counts two bytes.
+    """
+    name = module.rsplit(".", 1)[-1]
+    if leaf == "e_score_correction_bias" or name in _ALWAYS_F32:
+        return Fraction(4)
+    if dtype in _FLOATS and leaf in _AT_RUNTIME:
+        return Fraction(RUNTIME.get(runtime, 2))
+    if leaf.startswith("weight.absmax"):
+        return Fraction(4)  # nested quantization of the scales is undone while loading
+    return STORED.get(dtype, Fraction(2))
+
+
+def kept(leaf: str, *, method: str | None, ordered: bool, expert: bool) -> bool:
+    """Whether a stored tensor still stands on the GPU after loading.
+
+    method: quantization of the checkpoint. ordered: GPTQ's `desc_act`. Marlin replaces `g_idx` by an empty tensor
+    unless ordered, and symmetric GPTQ's `qzeros` of linear layers (MarlinLinearKernel). bitsandbytes reads its nested
+    scales and maps into one float32 `absmax` for each matrix.
+    """
+    if leaf in ("g_idx", "weight_g_idx"):
+        return ordered and not expert
+    if leaf == "qzeros" and method == "gptq":
+        return expert
+    return not leaf.startswith(("weight.nested", "weight.quant", "weight.offset"))
+
+
+def axes(leaf: str) -> tuple[int, int]:
+    """(axis of outputs, axis of inputs) of a matrix: GPTQ and AWQ store inputs first."""
+    return (1, 0) if leaf in ("qweight", "qzeros", "scales") else (0, 1)

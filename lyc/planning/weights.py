@@ -1,0 +1,196 @@
+"""What vLLM logs as "Model loading took X GiB": bytes that one GPU's weights take, as terms that add up to it.
+
+vLLM measures torch's allocated bytes before and after loading (`gpu_model_runner.load_model` with
+`DeviceMemoryProfiler`, 0.6 to 0.33, the V0 worker likewise), so the figure is the run-time parameters of one rank
+(`lyc.planning.parameters`), what is made beside them (`lyc.planning.weights_beside`), a draft model, LoRA's buffers,
+and what the caching allocator adds (`lyc.planning.allocator`). Pure; sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import prod
+
+from lyc.planning.allocator import allocated
+from lyc.planning.lora import Buffer, buffers
+from lyc.planning.parameters import Parameter, Run, runs
+from lyc.planning.parameters_formats import STORED
+from lyc.planning.parameters_roles import Kind, Region, role
+from lyc.planning.weights_active import active_bytes
+from lyc.planning.weights_beside import Beside, beside
+from lyc.records.architecture import TensorsFrom
+from lyc.records.card import Card
+from lyc.records.model import ModelFacts
+from lyc.records.serving import Serving, Stage, Term
+from lyc.units import MIB
+
+__all__ = ["active_bytes", "stored_bytes", "weights"]
+
+_MTP_METHODS = frozenset(("mtp", "deepseek_mtp", "qwen3_next_mtp", "mimo_mtp", "glm4_moe_mtp", "ernie_mtp", "nextn"))
+_SOURCE = "vllm/model_executor/models, layers/linear.py, layers/fused_moe, 0.19.0"
+_NAMES = {
+    Kind.EMBEDDING: "embedding and head", Kind.ATTENTION: "attention", Kind.MLP: "MLP", Kind.EXPERTS: "experts",
+    Kind.TOWER: "towers", Kind.REST: "norms and the rest",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """How the sum of the synthesized tensors compares with the checkpoint's own. factor applies to text parameters.
+
+    towers: bytes of the checkpoint that must be towers whose tensors are not known. unsure: relative, of the rest.
+    """
+
+    factor: Fraction = Fraction(1)
+    towers: int = 0
+    unsure: Fraction = Fraction(0)
+    untied: bool = True
+
+
+def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None = None) -> tuple[Term, ...]:
+    """Terms (part `weights`) of one GPU of `stage`; their sum is what vLLM logs.
+
+    card decides kernels that repack weights (MXFP4, FP8 on older cards); None = as on Hopper. Without an architecture
+    the file's size divided by all GPUs is the only term, with a band of a tenth.
+    """
+    if facts.architecture is None or not facts.tensors:
+        return (_by_size(facts, serving, stage),)
+    found = [run for run in runs(facts, serving, stage, card) if run.region is not Region.MTP or _wants_mtp(serving)]
+    scale = _scale(facts)
+    extra = beside(facts, serving, stage, card)
+    drafted = _draft(serving, stage, card)
+    loras = buffers(facts, serving, stage)
+    if scale.factor != 1 or scale.towers:
+        found = _scaled(found, scale, serving.tp)
+    counted = _counted(found, extra, loras)
+    plain = sum(p.size * run.layers for run in found for p in run.parameters)
+    plain += sum(item.size * item.count for item in extra) + sum(item.size * item.count for item in loras)
+    terms = _parameter_terms(found, scale)
+    terms += [_term(item.name, item.size * item.count, item.formula, item.source) for item in _joined(extra)]
+    if loras:
+        total = sum(item.size * item.count for item in loras)
+        terms.append(_term("LoRA", total, _lora_formula(serving), "vllm/lora/layers, 0.19.0", band=total // 50))
+    terms += drafted
+    terms.append(
+        _term(
+            "allocator rounding",
+            counted - plain,
+            "blocks that torch does not split count whole",
+            "c10/cuda/CUDACachingAllocator.cpp should_split; lyc.planning.allocator",
+            band=4 * MIB,
+        )
+    )
+    return tuple(term for term in terms if term.size or term.band)
+
+
+def _wants_mtp(serving: Serving) -> bool:
+    return serving.draft is not None and serving.draft.method in _MTP_METHODS
+
+
+def _term(name: str, size: int, formula: str, source: str, band: int = 0) -> Term:
+    return Term("weights", name, size, formula, source, band)
+
+
+def _by_size(facts: ModelFacts, serving: Serving, stage: Stage) -> Term:
+    size = (facts.weights_bytes or 0) // (serving.tp * stage.of)
+    formula = f"{facts.weights_bytes or 0} B ÷ ({serving.tp} × {stage.of})"
+    return _term("weights", size, formula, "the size of the files alone: the architecture is not known", size // 10)
+
+
+def _counted(found: Sequence[Run], extra: Sequence[Beside], loras: Sequence[Buffer]) -> int:
+    """Bytes by the allocator, in vLLM's order: what comes first, the layers, what is made after loading, LoRA."""
+    early = [([item.size], item.count) for item in extra if item.early]
+    late = [([item.size], item.count) for item in extra if not item.early]
+    sizes = [([parameter.size for parameter in run.parameters], run.layers) for run in found]
+    return allocated([*early, *sizes, *late, *(([item.size], item.count) for item in loras)])
+
+
+def _parameter_terms(found: Sequence[Run], scale: _Scale) -> list[Term]:
+    sizes: dict[str, int] = {}
+    guessed: dict[str, int] = {}
+    parts: dict[str, list[str]] = {}
+    for run in found:
+        each: dict[str, int] = {}
+        for parameter in run.parameters:
+            name = "MTP layers" if run.region is Region.MTP else _NAMES[parameter.kind]
+            each[name] = each.get(name, 0) + parameter.size
+            if parameter.guessed:
+                guessed[name] = guessed.get(name, 0) + parameter.size * run.layers
+        for name, size in each.items():
+            sizes[name] = sizes.get(name, 0) + size * run.layers
+            parts.setdefault(name, []).append(f"{run.layers} × {size}" if run.layers > 1 else str(size))
+    return [
+        _term(name, size, f"{' + '.join(parts[name])} B", _SOURCE, int(size * scale.unsure) + guessed.get(name, 0))
+        for name, size in sizes.items()
+    ]
+
+
+def _joined(extra: Sequence[Beside]) -> list[Beside]:
+    """Entries of one name together, so that a person reads `rope table` once."""
+    found: dict[str, Beside] = {}
+    for item in extra:
+        before = found.get(item.name)
+        if before is None:
+            found[item.name] = item
+        else:
+            size = before.size * before.count + item.size * item.count
+            found[item.name] = replace(before, size=size, count=1, formula=f"{before.formula} + {item.formula}")
+    return list(found.values())
+
+
+def _lora_formula(serving: Serving) -> str:
+    rank = serving.adapter.rank if serving.adapter else 0
+    return f"{serving.max_loras} adapters, rank {rank}: A and B of every linear layer that LoRA can target"
+
+
+def _draft(serving: Serving, stage: Stage, card: Card | None) -> list[Term]:
+    """The draft model's own weights; it stands on the last stage and shares embedding and head where it has none."""
+    draft = serving.draft
+    if draft is None or draft.facts is None or draft.facts.architecture is None or not stage.samples:
+        return []
+    alone = replace(serving, draft=None, adapter=None, quantization=None, pp=1)
+    whole = Stage(0, 1, 0, len(draft.facts.architecture.layers))
+    size = sum(term.size for term in weights(draft.facts, alone, whole, card))
+    return [
+        _term("draft model", size, "its own weights on this rank", "vllm/v1/spec_decode/eagle.py, 0.19.0", size // 50)
+    ]
+
+
+def stored_bytes(facts: ModelFacts) -> int:
+    """Bytes of all tensors of the checkpoint as `facts.tensors` has them."""
+    total = sum(group.count * prod(group.shape) * STORED.get(group.dtype, Fraction(2)) for group in facts.tensors)
+    return int(total)
+
+
+def _scale(facts: ModelFacts) -> _Scale:
+    """How to reconcile tensors that were made up from config.json with the checkpoint's own total."""
+    if facts.tensors_from is TensorsFrom.HEADERS or facts.architecture is None:
+        return _Scale()
+    unsure = Fraction(1, 1000) if facts.tensors_from is TensorsFrom.INDEX else Fraction(1, 100)
+    if not facts.architecture.known:
+        unsure += Fraction(1, 20)
+    stored = stored_bytes(facts)
+    if facts.weights_bytes is None or not stored:
+        return _Scale(unsure=unsure)
+    ratio = Fraction(facts.weights_bytes, stored)
+    if abs(ratio - 1) < Fraction(1, 2000) or abs(ratio - 2) < Fraction(1, 50):
+        return _Scale(unsure=unsure)  # twice: a float32 checkpoint, which loads at the run-time dtype
+    towers = facts.architecture.towers and not any(role(g.name).region is Region.TOWER for g in facts.tensors)
+    missing = facts.weights_bytes - stored
+    if towers and missing > 0:
+        return _Scale(towers=missing, unsure=unsure)
+    if not Fraction(7, 10) < ratio < Fraction(13, 10):
+        return _Scale(unsure=Fraction(1, 10))  # the total speaks of something else
+    return _Scale(factor=ratio, unsure=unsure + abs(ratio - 1))
+
+
+def _scaled(found: Sequence[Run], scale: _Scale, tp: int) -> list[Run]:
+    result = [
+        Run(tuple(replace(p, size=int(p.size * scale.factor)) for p in run.parameters), run.layers, run.region)
+        for run in found
+    ]
+    if scale.towers:
+        result.append(Run((Parameter("towers", Kind.TOWER, scale.towers // tp),), 1, Region.TOWER))
+    return result
