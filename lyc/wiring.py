@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,12 @@ from lyc.spec.settings import Settings
 
 if TYPE_CHECKING:
     from lyc.control.deps import Deps
+    from lyc.inspection import Read
     from lyc.ports import EngineInstaller, HostProbe, Supervisor
+    from lyc.records.model import Listing, ModelRef
+    from lyc.records.secret import Secret
 
-__all__ = ["Machine", "build_deps", "build_machine", "ensure_controller"]
+__all__ = ["Machine", "build_deps", "build_machine", "ensure_controller", "look"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,35 @@ def build_machine(settings: Settings) -> Machine:
     )
 
 
+def look(
+    settings: Settings,
+    ref: ModelRef,
+    *,
+    credentials: Mapping[str, Secret],
+    s3_endpoint: str | None,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Listing, Read]:
+    """What files a model has, and a reader of them, for who inspects it without a controller.
+
+    Fetches no weights and hashes no files: small requests, or reads in the cache if the model is there. say: hears what
+    the making of a sample does. Errors: those of `Source.resolve`.
+    """
+    from lyc.sources import open_source, reader  # noqa: PLC0415
+    from lyc.sources.cache import ContentCache  # noqa: PLC0415
+
+    source = open_source(
+        ref,
+        credentials=credentials,
+        s3_endpoint=s3_endpoint,
+        cache=settings.cache,
+        environ=_uv_environ(),
+        say=say,
+        digests=False,
+    )
+    listing = source.resolve(ref)
+    return listing, reader(source, listing, ContentCache(settings.cache).have(listing))
+
+
 def build_deps(settings: Settings) -> Deps:
     """All that the controller touches the world with. Imports the adapters only now: the CLI never needs them."""
     from lyc.control.deps import Deps  # noqa: PLC0415
@@ -49,12 +82,11 @@ def build_deps(settings: Settings) -> Deps:
     from lyc.hosts.environment import UvInstaller  # noqa: PLC0415
     from lyc.hosts.facts import LocalProbe  # noqa: PLC0415
     from lyc.hosts.local import LocalSupervisor  # noqa: PLC0415
-    from lyc.hosts.pip_places import uv_places  # noqa: PLC0415
     from lyc.sources import open_source  # noqa: PLC0415
     from lyc.sources.cache import ContentCache  # noqa: PLC0415
     from lyc.store import Store  # noqa: PLC0415
 
-    uv_environ = {**os.environ, **uv_places(os.environ, Path(sys.prefix))[0]}
+    uv_environ = _uv_environ()
     return Deps(
         settings=settings,
         store=Store(settings.database),
@@ -74,3 +106,9 @@ def build_deps(settings: Settings) -> Deps:
         ),
         clock=time.time,
     )
+
+
+def _uv_environ() -> dict[str, str]:
+    from lyc.hosts.pip_places import uv_places  # noqa: PLC0415
+
+    return {**os.environ, **uv_places(os.environ, Path(sys.prefix))[0]}

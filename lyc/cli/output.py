@@ -107,9 +107,29 @@ class Output:
             lines += ["", _labelled(self.paint("hint", "cyan", on=self.stderr), error.hint)]
         self._write(self.stderr, "\n".join(lines) + "\n")
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = ()) -> str:
-        """Aligned columns. On a terminal that is too narrow the `spare` columns go, the first of them first, and then
-        the widest texts are cut in the middle, but never the first column.
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; 80 where stdout is none."""
+        return shutil.get_terminal_size().columns if self.stdout.isatty() else 80
+
+    def can_write(self, text: str) -> bool:
+        """Whether the encoding of stdout has every character of `text`."""
+        try:
+            text.encode(self.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        spare: Sequence[str] = (),
+        numbers: Sequence[str] = (),
+    ) -> str:
+        """Aligned columns, those named in `numbers` to the right. On a terminal that is too narrow the `spare` columns
+        go, the first of them first, and then the widest texts are cut in the middle, but never the first column.
         """
         cells = [list(columns), *(list(row) for row in rows)]
         room = shutil.get_terminal_size().columns if self.stdout.isatty() else None
@@ -122,7 +142,11 @@ class Output:
             widths = _widths(cells)
         while room is not None and _width(widths) > room and max(widths[1:], default=0) > _NARROWEST:
             widths[widths.index(max(widths[1:]), 1)] -= 1
-        lines = ["  ".join(_cut(cell, width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+        right = [name in numbers for name in cells[0]]
+        lines = [
+            "  ".join(_cut(cell, width, right=at) for cell, width, at in zip(row, widths, right, strict=True))
+            for row in cells
+        ]
         lines[0] = self.paint(lines[0].rstrip(), "dim")
         return "\n".join(line.rstrip() for line in lines)
 
@@ -162,8 +186,8 @@ def _width(widths: Sequence[int]) -> int:
     return sum(widths) + 2 * (len(widths) - 1)
 
 
-def _cut(text: str, width: int) -> str:
+def _cut(text: str, width: int, *, right: bool = False) -> str:
     if len(text) <= width:
-        return text.ljust(width)
+        return text.rjust(width) if right else text.ljust(width)
     half = (width - 1) // 2
     return f"{text[: width - 1 - half]}…{text[len(text) - half :]}" if half else text[:width]

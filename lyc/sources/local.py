@@ -29,11 +29,16 @@ class LocalSource:
     Args:
         index_folder: where digests are remembered between runs; None = nowhere.
         hashing: hears of the bytes hashed by `resolve`.
+        digests: False = `resolve` hashes nothing, so that it takes milliseconds for any model; files that were not
+            hashed before then have no digest, and the revision is made of their change marks.
     """
 
-    def __init__(self, *, index_folder: Path | None = None, hashing: ByteProgress | None = None) -> None:
+    def __init__(
+        self, *, index_folder: Path | None = None, hashing: ByteProgress | None = None, digests: bool = True
+    ) -> None:
         self._index_folder = index_folder
         self._hashing = hashing
+        self._hash_new = digests
 
     def resolve(self, ref: ModelRef) -> Listing:
         root = Path(ref.location)
@@ -42,7 +47,7 @@ class LocalSource:
             choice = select(_names(root))
             marks = {name: _mark(root, name) for name in choice.keep}
         digests = self._digests(root, marks)
-        files = tuple(SourceFile(name, mark.size, digests[name], str(mark)) for name, mark in marks.items())
+        files = tuple(SourceFile(name, mark.size, digests.get(name), str(mark)) for name, mark in marks.items())
         return Listing(ref.pinned(revision(files)), files, choice.refused)
 
     def read(self, listing: Listing, file: SourceFile, *, start: int = 0, length: int | None = None) -> bytes:
@@ -83,7 +88,7 @@ class LocalSource:
         index = HashIndex(self._index_folder and self._index_folder / f"{hashlib.sha256(bytes(root)).hexdigest()}.json")
         known = {name: digest for name, mark in marks.items() if (digest := index.get(root / name, mark))}
         fresh = [name for name in marks if name not in known]
-        if not fresh:
+        if not fresh or not self._hash_new:
             return known
         total, done, lock = sum(marks[name].size for name in fresh), 0, Lock()
 

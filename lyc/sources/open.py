@@ -19,6 +19,7 @@ def open_source(
     environ: Mapping[str, str],
     hashing: ByteProgress | None = None,
     say: Callable[[str], None] = lambda _: None,
+    digests: bool = True,
 ) -> Source:
     """The source of `ref`. Touches neither disk nor network.
 
@@ -30,12 +31,13 @@ def open_source(
         environ: what uv runs with when a sample is made (`UV_*`, proxies, certificates).
         hashing: hears how far the hashing of a local folder is.
         say: hears what the making of a sample does.
+        digests: False = no local file is read to know its digest; for who looks at a model without serving it.
     """
     match ref.kind:
         case SourceKind.LOCAL:
             from lyc.sources.local import LocalSource  # noqa: PLC0415
 
-            return LocalSource(index_folder=cache / "index", hashing=hashing)
+            return LocalSource(index_folder=cache / "index", hashing=hashing, digests=digests)
         case SourceKind.HF:
             from lyc.sources.huggingface import HuggingFaceSource  # noqa: PLC0415
 

@@ -97,6 +97,16 @@ def test_a_table_is_aligned_and_not_cut_in_a_pipe() -> None:
     ]
 
 
+def test_numbers_stand_below_one_another() -> None:
+    output, _, _ = make()
+    rows = [("a", "1", "x"), ("b", "1,234", "y")]
+    assert output.table(("NAME", "N", "C"), rows, numbers=("N",)).splitlines() == [
+        "NAME      N  C",
+        "a         1  x",
+        "b     1,234  y",
+    ]
+
+
 @pytest.mark.parametrize("columns", ["40", "80", "120"])
 def test_a_table_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)

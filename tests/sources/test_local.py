@@ -75,6 +75,23 @@ def test_an_unchanged_folder_is_hashed_once(model: Path, tmp_path: Path) -> None
     assert again == []
 
 
+def test_without_digests_nothing_is_read_and_what_was_hashed_before_is_known(model: Path, tmp_path: Path) -> None:
+    hashed: Hashed = []
+    index = tmp_path / "index"
+    look = LocalSource(index_folder=index, hashing=lambda *sizes: hashed.append(sizes), digests=False)
+    blind = look.resolve(ref(model))
+    assert ({file.digest for file in blind.files}, hashed) == ({None}, [])
+    assert blind.size == resolve(model).size
+    assert look.read(blind, blind.files[0], start=0, length=1) == (model / blind.files[0].path).read_bytes()[:1]
+    assert not index.exists()
+    (model / blind.files[0].path).write_bytes(b"another")
+    assert look.resolve(ref(model)).ref.revision != blind.ref.revision
+    age(model)
+    full = resolve(model, index)
+    assert look.resolve(ref(model)) == full
+    assert hashed == []
+
+
 def test_a_file_changed_in_place_with_its_old_time_put_back_is_noticed(model: Path, tmp_path: Path) -> None:
     age(model)
     before = resolve(model, tmp_path / "index")
