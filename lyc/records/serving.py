@@ -25,7 +25,8 @@ class Serving:
     version: of vLLM, as numbers (0.19.0 → (0, 19, 0)). dtype: of activations. quantization: the method in force, as
     vLLM names it, or None. utilization: part of the card that vLLM may use. block_size: None = vLLM chooses.
     max_model_len in tokens. on_cpu: the CPU build, whose memory is host memory. kv_cache_bytes: fixes the KV cache
-    instead of measuring.
+    instead of measuring. capability: compute capability of the card (90 means 9.0), which chooses the attention
+    kernels and with them the size of a block; None = unknown.
     """
 
     version: tuple[int, ...]
@@ -45,6 +46,7 @@ class Serving:
     draft: Draft | None = None
     adapter: AdapterFacts | None = None
     max_loras: int = 1
+    capability: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,34 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Blocks that one request takes in `groups` block tables that are alike: ceil(min(length, cap) / tokens) + extra.
+
+    tokens: of a block; 0 = as many blocks for every length. cap: tokens that are ever held, None = all. bytes: that
+    vLLM's start check counts for one such block in all these groups.
+    """
+
+    groups: int
+    tokens: int
+    bytes: int
+    cap: int | None = None
+    extra: int = 0
+
+    def blocks(self, length: int) -> int:
+        """Of one request of `length` tokens in one of the groups."""
+        held = length if self.cap is None else min(length, self.cap)
+        return (-(-held // self.tokens) if self.tokens else 0) + self.extra
+
+
+@dataclass(frozen=True, slots=True)
 class CacheLayout:
     """How vLLM lays out the KV cache of one pipeline stage.
 
     block_bytes: bytes that one block takes over all layers of the stage (hybrid models: group size × page). groups:
-    layers that share block numbers. block_tokens: tokens of a block (of the attention groups). request_bytes: what
-    one request of max_model_len needs. formula, source: as in `Term`. Zero groups = the model keeps no cache.
+    layers that share block numbers. block_tokens: tokens of a block (of the attention groups). request_blocks: that
+    one request of max_model_len takes, over all groups. spans: the same by length. reserved: blocks that the start
+    check of the version leaves out because they are never given away. formula, source: as in `Term`. Zero groups =
+    the model keeps no cache.
     """
 
     block_bytes: int
@@ -98,10 +122,15 @@ class CacheLayout:
     formula: str = ""
     source: str = ""
     band: float = 0.0  # relative
+    spans: tuple[Span, ...] = ()
+    checked_bytes: int | None = None
+    reserved: int = 0
 
     @property
     def request_bytes(self) -> int:
-        return self.request_blocks * self.block_bytes
+        """What the start check asks for: one request of max_model_len, counted as the version counts."""
+        needed = self.request_blocks * self.block_bytes if self.checked_bytes is None else self.checked_bytes
+        return needed + self.reserved * self.block_bytes
 
 
 @dataclass(frozen=True, slots=True)
