@@ -1,0 +1,130 @@
+"""The peak of torch's memory while vLLM profiles itself, by what lives at once. Pure."""
+
+from __future__ import annotations
+
+from lyc.planning.activation_encoder import encoder
+from lyc.planning.activation_experts import experts
+from lyc.planning.activation_forward import forward
+from lyc.planning.activation_moments import Moment, Tensor, peak
+from lyc.planning.activation_runner import V2, runner
+from lyc.planning.activation_sampler import rows, sampler
+from lyc.planning.defaults import pools
+from lyc.records.architecture import Architecture
+from lyc.records.card import Card
+from lyc.records.model import ModelFacts
+from lyc.records.serving import Serving, Stage, Term
+from lyc.units import GIB, KIB, MIB
+
+_SOURCE = "vllm/v1/worker/gpu_model_runner.py profile_run, mem_utils.memory_profiling, 0.19.0"
+_SMALL = 3 * MIB // 2
+"""Positions, slots and vectors of one number a request. Fitted: rows 19, 49, 90 and 95 leave 1.3 to 2 MiB."""
+_CONSUMED_SINCE = (0, 27)
+"""Since here memory is taken as what is missing on the card, so buffers made before the run count, too."""
+_MEASURED = ((0, 19), (0, 18), (0, 17), (0, 16), (0, 15), (0, 11))
+
+
+def activation(facts: ModelFacts, serving: Serving, card: Card, stage: Stage) -> tuple[Term, ...]:
+    """Terms of part `activation` (and one of `non_torch` where the sampler's kernel needs more), for one stage's GPU.
+
+    Empty for a model without architecture, and on the CPU, whose KV cache is given and not measured.
+    """
+    architecture = facts.architecture
+    if architecture is None or serving.on_cpu:
+        return ()
+    found = runner(serving, card, facts)
+    moments, kept = _moments(facts, architecture, serving, card, stage, found=found)
+    most = peak(moment.beside(kept) for moment in moments)
+    terms = [
+        Term("activation", "activations", most.size, most.formula, _SOURCE, _band(architecture, serving, card, most))
+    ]
+    if serving.version >= _CONSUMED_SINCE:
+        terms.append(_buffers(architecture, serving, stage, found))
+    if extra := _unaligned(architecture, serving, card, stage):
+        terms.append(extra)
+    return tuple(terms)
+
+
+def _moments(
+    facts: ModelFacts, architecture: Architecture, serving: Serving, card: Card, stage: Stage, *, found: str
+) -> tuple[list[Moment], tuple[Tensor, ...]]:
+    """(the moments of the run, what stays allocated through all of them)."""
+    hidden, item = architecture.hidden, 4 if serving.dtype == "float32" else 2
+    tokens = serving.max_num_batched_tokens
+    layers = set(architecture.layers[stage.first : stage.last])
+    blocks = bool(facts.quantization_detail.get("weight_block_size"))
+    routed = [experts(layer, hidden, serving, card, blocks=blocks) for layer in layers]
+    stays = max((one[0] for one in routed), key=_total, default=())
+    inside = max((one[1] for one in routed), key=_total, default=())
+    kept = [*stays, Tensor("cuBLAS", _cublas(card)), Tensor("small", _SMALL)]
+    moments = [forward(layers, hidden, serving, card, found).beside(inside)]
+    if not stage.embeds:
+        kept.append(Tensor(f"from the stage before 2×{tokens}×{hidden}", 2 * tokens * hidden * item))
+    cached: tuple[Tensor, ...] = ()
+    if stage.embeds:
+        images, cached, _ = encoder(architecture.towers, hidden, serving)
+        if images is not None:
+            moments.append(images)
+    moments[0] = moments[0].beside(cached)
+    if stage.samples and not pools(facts):
+        count = rows(serving)
+        copies = 1 if found == V2 else 2  # the rows that are sampled, and random ones like them
+        moment, _ = sampler(architecture.vocab, serving, card, found)
+        hiddens = (
+            Tensor(f"hidden {tokens}×{hidden}", tokens * hidden * item),
+            Tensor(f"rows {copies}×{count}×{hidden}", copies * count * hidden * item),
+        )
+        moments.append(moment.beside((*hiddens, *cached)))
+    return moments, tuple(kept)
+
+
+def _total(tensors: tuple[Tensor, ...]) -> int:
+    return sum(tensor.size for tensor in tensors)
+
+
+def _cublas(card: Card) -> int:
+    """torch's workspace for cuBLAS (CUDAContext, getChosenWorkspaceSize): 32 MiB on Hopper and later, else 8.125."""
+    return 32 * MIB if (card.compute_capability or 0) >= 90 else 8 * MIB + 128 * KIB
+
+
+def _buffers(architecture: Architecture, serving: Serving, stage: Stage, found: str) -> Term:
+    """Tensors that the model runner makes before profiling. The second runner's penalties count every token of every
+    request (`gpu/sample/penalties.py`: int32 of max_num_seqs × vocabulary, and a bit mask).
+    """
+    count, vocabulary = serving.max_num_seqs, architecture.vocab
+    item = 4 if serving.dtype == "float32" else 2
+    tables = 2 * count * -(-serving.max_model_len // 16) * 4
+    size, formula = tables, f"block tables 2×{count}×{-(-serving.max_model_len // 16)}×4"
+    if architecture.towers:
+        size += serving.max_num_batched_tokens * architecture.hidden * item
+        formula += f" + embeddings {serving.max_num_batched_tokens}×{architecture.hidden}×{item}"
+    if found == V2 and stage.samples:
+        size += count * vocabulary * 4 + count * -(-vocabulary // 32) * 4 + count * (3 * 1024 + 128) * 4
+        formula += f" + penalties {count}×{vocabulary}×(4+1/8) + biases {count}×3200×4"
+    return Term("activation", "buffers of the runner", size, formula, "v1/worker/gpu/sample/*.py, 0.28.0", 64 * MIB)
+
+
+def _unaligned(architecture: Architecture, serving: Serving, card: Card, stage: Stage) -> Term | None:
+    """The Triton sampler compiled for an odd vocabulary spills registers, for which the driver sets memory aside."""
+    triton = (0, 17) <= serving.version < (0, 21)
+    if not triton or not stage.samples or serving.tp * serving.pp > 1 or architecture.vocab % 2 == 0:
+        return None
+    size = int(0.21 * GIB) if card.compute_capability == 90 else int(0.1 * GIB)
+    return Term(
+        "non_torch", "sampler's spilled registers", size, f"vocabulary {architecture.vocab} is odd",
+        "fitted: rows 14 to 16 (H100, 0.19), 0.21 GiB more than with an even vocabulary", size // 2,
+    )  # fmt: skip
+
+
+def _band(architecture: Architecture, serving: Serving, card: Card, most: Moment) -> int:
+    """0.02 GiB where the sampler decides and rows confirm it; else more, by what decides."""
+    known = serving.version[:2] in _MEASURED
+    if most.name.endswith("encoder"):
+        return int(1.0 * GIB)
+    if most.name == "forward":
+        return int((0.25 if known else 0.5) * GIB)
+    band = 0.03 if known else 0.3
+    if not architecture.known:
+        band += 0.5
+    if any(layer.experts for layer in architecture.layers) and not (known and card.compute_capability == 90):
+        band += 0.3
+    return int(band * GIB)
