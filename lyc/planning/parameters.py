@@ -192,8 +192,9 @@ class _Rank:
         if not shape:
             return Fraction(1)
         if place.rule is Rule.VOCABULARY:
-            rows = ceil(shape[0] / _VOCABULARY_STEP) * _VOCABULARY_STEP if len(shape) > 1 else shape[0]
-            return Fraction(rows * prod(shape[1:]), tp if len(shape) > 1 else 1)
+            if len(shape) == 1:
+                return Fraction(shape[0])
+            return Fraction(vocabulary_rows(shape[0]) * prod(shape[1:]), tp)
         if tp == 1 or place.rule is Rule.WHOLE or prod(shape) == 1:
             return Fraction(prod(shape))
         if place.packed and len(shape) > 1:
@@ -226,6 +227,11 @@ class _Rank:
 
 def _swap(kind: tuple[Kind, bool], size: int) -> tuple[Kind, int, bool]:
     return kind[0], size, kind[1]
+
+
+def vocabulary_rows(rows: int) -> int:
+    """Rows of embedding and head: vLLM pads the vocabulary to a multiple of 64 before it divides it."""
+    return -(-rows // _VOCABULARY_STEP) * _VOCABULARY_STEP
 
 
 def sums(parameters: Iterable[Run]) -> Mapping[Kind, int]:

@@ -9,24 +9,21 @@ and what the caching allocator adds (`lyc.planning.allocator`). Pure; sizes in b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from math import prod
+from dataclasses import replace
 
 from lyc.planning.allocator import allocated
 from lyc.planning.lora import Buffer, buffers
 from lyc.planning.parameters import Parameter, Run, runs
-from lyc.planning.parameters_formats import STORED
-from lyc.planning.parameters_roles import Kind, Region, role
+from lyc.planning.parameters_roles import Kind, Region
 from lyc.planning.weights_active import active_bytes
 from lyc.planning.weights_beside import Beside, beside
-from lyc.records.architecture import TensorsFrom
+from lyc.planning.weights_reconciled import Reconciled, reconciled
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving, Stage, Term
 from lyc.units import MIB
 
-__all__ = ["active_bytes", "stored_bytes", "weights"]
+__all__ = ["active_bytes", "weights"]
 
 _MTP_METHODS = frozenset(("mtp", "deepseek_mtp", "qwen3_next_mtp", "mimo_mtp", "glm4_moe_mtp", "ernie_mtp", "nextn"))
 _SOURCE = "vllm/model_executor/models, layers/linear.py, layers/fused_moe, 0.19.0"
@@ -34,19 +31,6 @@ _NAMES = {
     Kind.EMBEDDING: "embedding and head", Kind.ATTENTION: "attention", Kind.MLP: "MLP", Kind.EXPERTS: "experts",
     Kind.TOWER: "towers", Kind.REST: "norms and the rest",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """How the sum of the synthesized tensors compares with the checkpoint's own. factor applies to text parameters.
-
-    towers: bytes of the checkpoint that must be towers whose tensors are not known. unsure: relative, of the rest.
-    """
-
-    factor: Fraction = Fraction(1)
-    towers: int = 0
-    unsure: Fraction = Fraction(0)
-    untied: bool = True
 
 
 def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None = None) -> tuple[Term, ...]:
@@ -57,13 +41,14 @@ def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None
     """
     if facts.architecture is None or not facts.tensors:
         return (_by_size(facts, serving, stage),)
+    scale = reconciled(facts)
+    if scale.tied and not facts.architecture.tied:
+        facts = replace(facts, architecture=replace(facts.architecture, tied=True))
     found = [run for run in runs(facts, serving, stage, card) if run.region is not Region.MTP or _wants_mtp(serving)]
-    scale = _scale(facts)
     extra = beside(facts, serving, stage, card)
     drafted = _draft(serving, stage, card)
     loras = buffers(facts, serving, stage)
-    if scale.factor != 1 or scale.towers:
-        found = _scaled(found, scale, serving.tp)
+    found = _scaled(found, scale, serving.tp)
     counted = _counted(found, extra, loras)
     plain = sum(p.size * run.layers for run in found for p in run.parameters)
     plain += sum(item.size * item.count for item in extra) + sum(item.size * item.count for item in loras)
@@ -107,7 +92,7 @@ def _counted(found: Sequence[Run], extra: Sequence[Beside], loras: Sequence[Buff
     return allocated([*early, *sizes, *late, *(([item.size], item.count) for item in loras)])
 
 
-def _parameter_terms(found: Sequence[Run], scale: _Scale) -> list[Term]:
+def _parameter_terms(found: Sequence[Run], scale: Reconciled) -> list[Term]:
     sizes: dict[str, int] = {}
     guessed: dict[str, int] = {}
     parts: dict[str, list[str]] = {}
@@ -122,7 +107,13 @@ def _parameter_terms(found: Sequence[Run], scale: _Scale) -> list[Term]:
             sizes[name] = sizes.get(name, 0) + size * run.layers
             parts.setdefault(name, []).append(f"{run.layers} × {size}" if run.layers > 1 else str(size))
     return [
-        _term(name, size, f"{' + '.join(parts[name])} B", _SOURCE, int(size * scale.unsure) + guessed.get(name, 0))
+        _term(
+            name,
+            size,
+            f"{' + '.join(parts[name])} B",
+            _SOURCE,
+            int(size * (scale.towers_unsure if name == _NAMES[Kind.TOWER] else scale.unsure)) + guessed.get(name, 0),
+        )
         for name, size in sizes.items()
     ]
 
@@ -158,39 +149,12 @@ def _draft(serving: Serving, stage: Stage, card: Card | None) -> list[Term]:
     ]
 
 
-def stored_bytes(facts: ModelFacts) -> int:
-    """Bytes of all tensors of the checkpoint as `facts.tensors` has them."""
-    total = sum(group.count * prod(group.shape) * STORED.get(group.dtype, Fraction(2)) for group in facts.tensors)
-    return int(total)
-
-
-def _scale(facts: ModelFacts) -> _Scale:
-    """How to reconcile tensors that were made up from config.json with the checkpoint's own total."""
-    if facts.tensors_from is TensorsFrom.HEADERS or facts.architecture is None:
-        return _Scale()
-    unsure = Fraction(1, 1000) if facts.tensors_from is TensorsFrom.INDEX else Fraction(1, 100)
-    if not facts.architecture.known:
-        unsure += Fraction(1, 20)
-    stored = stored_bytes(facts)
-    if facts.weights_bytes is None or not stored:
-        return _Scale(unsure=unsure)
-    ratio = Fraction(facts.weights_bytes, stored)
-    if abs(ratio - 1) < Fraction(1, 2000) or abs(ratio - 2) < Fraction(1, 50):
-        return _Scale(unsure=unsure)  # twice: a float32 checkpoint, which loads at the run-time dtype
-    towers = facts.architecture.towers and not any(role(g.name).region is Region.TOWER for g in facts.tensors)
-    missing = facts.weights_bytes - stored
-    if towers and missing > 0:
-        return _Scale(towers=missing, unsure=unsure)
-    if not Fraction(7, 10) < ratio < Fraction(13, 10):
-        return _Scale(unsure=Fraction(1, 10))  # the total speaks of something else
-    return _Scale(factor=ratio, unsure=unsure + abs(ratio - 1))
-
-
-def _scaled(found: Sequence[Run], scale: _Scale, tp: int) -> list[Run]:
-    result = [
-        Run(tuple(replace(p, size=int(p.size * scale.factor)) for p in run.parameters), run.layers, run.region)
-        for run in found
-    ]
-    if scale.towers:
-        result.append(Run((Parameter("towers", Kind.TOWER, scale.towers // tp),), 1, Region.TOWER))
-    return result
+def _scaled(found: Sequence[Run], scale: Reconciled, tp: int) -> list[Run]:
+    if scale.factor != 1:
+        found = [
+            Run(tuple(replace(p, size=int(p.size * scale.factor)) for p in run.parameters), run.layers, run.region)
+            for run in found
+        ]
+    if not scale.towers:
+        return list(found)
+    return [*found, Run((Parameter("towers", Kind.TOWER, scale.towers // tp),), 1, Region.TOWER)]
