@@ -61,10 +61,10 @@ def padded(shape: tuple[int, ...], place: Role, hidden: int, serving: Serving, c
     outputs, inputs = (width, inner) if down else (2 * inner, width)
     if chosen is not Kernel.TRITON:
         return Fraction(outputs * inputs // (2 if place.leaf == "blocks" else _BLOCK))
-    swizzled = serving.version >= (0, 12)  # before, torch 2.8.0 left Hopper's layouts off (`_swizzle_mxfp4`)
     if place.leaf == "blocks":
         packed = inputs // 2
+        swizzled = serving.version >= (0, 12)  # with torch 2.8.0 `_swizzle_mxfp4` leaves the values as they are
         return Fraction(outputs * (_up(packed, 64) if swizzled else packed))
     groups = inputs // _BLOCK
-    layout = _up(outputs, 256) * _up(groups, 2) if swizzled else outputs * groups
+    layout = _up(outputs, 256) * _up(groups, 2)
     return Fraction(layout + outputs * groups)  # `w13_weight_scale` itself is not given up

@@ -81,6 +81,6 @@ def _towers(architecture: Architecture) -> int:
 
 
 def _tower(tower: Tower) -> int:
-    """Elements by the shape of a transformer: four square matrices, and two of the MLP, three of a narrow, gated one."""
+    """Elements of a transformer: four square matrices, two of the MLP, three where it is narrow and so gated."""
     matrices = 3 if tower.intermediate <= 3 * tower.hidden else 2
     return tower.layers * (4 * tower.hidden**2 + matrices * tower.hidden * tower.intermediate)
