@@ -14,7 +14,8 @@ class Card:
     size; measured: whether that was seen on a real card or derived. bandwidth: bytes/s. bf16, fp16, fp8, fp4: dense
     operations a second of the matrix units (a multiply-add counts two), 0 = the card has none. compute_capability: 90
     means 9.0; None on AMD. link: nvlink | pcie | xgmi. per_host: the most in one machine as sold. sources: where each
-    figure comes from.
+    figure comes from. int8: as bf16. link_bandwidth: bytes/s that one card sends to the others of its host. aliases:
+    other names that `--gpu` takes. products: as nvidia-smi prints it; the first is `product`.
     """
 
     name: str
@@ -32,13 +33,23 @@ class Card:
     link: str
     per_host: int
     sources: tuple[str, ...]
+    int8: int = 0
+    link_bandwidth: int = 0
+    aliases: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one card costs for an hour. currency: ISO code, as billed. dated: ISO day. source: who asks it."""
+    """What one card costs for an hour.
+
+    currency: ISO code, as billed. dated: ISO day on which it was seen; empty = unknown. source: who asks it. country:
+    where the machine stands (ISO 3166, `FI`); empty = unknown. region: the provider's own name of the place.
+    """
 
     amount: Decimal
     currency: str
     dated: str
     source: str
+    country: str = ""
+    region: str = ""
