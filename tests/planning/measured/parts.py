@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from lyc.planning.non_torch import non_torch
-
 from lyc.planning import activation, defaults, kv_layout, parallelism, weights
 from lyc.planning.cards import find
+from lyc.planning.non_torch import non_torch
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts
 from lyc.records.serving import CacheSize, Serving, Stage, Term
@@ -51,9 +50,7 @@ class Context:
         return max((weights.weights(self.facts, self.serving, stage, self.card) for stage in self.stages), key=total)
 
     def activation(self) -> Iterable[Term]:
-        return max(
-            (activation.activation(self.facts, self.serving, self.card, stage) for stage in self.stages), key=total
-        )
+        return activation.activation(self.facts, self.serving, self.card, self.stages[0])
 
     def outside(self) -> Iterable[Term]:
         return (non_torch(self.serving, self.card),)
