@@ -106,8 +106,8 @@ def _planned(plan: Plan, target: EngineTarget) -> list[str]:
         argv += ["--kv-cache-memory-bytes", str(plan.kv_cache_bytes)]
     if plan.enforce_eager and "enforce-eager" not in given:
         argv.append("--enforce-eager")
-    if plan.accelerator_count > 1 and "tensor-parallel-size" not in given:
-        argv += ["--tensor-parallel-size", str(plan.accelerator_count)]
+    if plan.tensor_parallel > 1 and "tensor-parallel-size" not in given:
+        argv += ["--tensor-parallel-size", str(plan.tensor_parallel)]
     if plan.speculative_method is not None:
         draft = str(target.draft_path) if target.draft_path else plan.speculative_model
         wish = vllm_config(plan.speculative_method, draft, plan.speculative_tokens)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 from lyc.errors import NoFit, SpecError
-from lyc.planning import memory
+from lyc.planning import engine_args, memory
+from lyc.planning.on_cpu import HEADROOM, doubts, on_cpu
+from lyc.planning.on_gpu import OnGpu, forecast, on_gpu
 from lyc.planning.placement import CPU, placement
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import ModelFacts
 from lyc.records.plan import EngineBuild, HostFacts, Plan
-from lyc.units import parse_bytes, parse_tokens, show_bytes
 
 _OLDEST_DRIVER = 580
 """Of CUDA 13 (its release notes), which the pinned torch is built with. Older ones need NVIDIA's compatibility package,
 which cannot be seen from here: so this warns and does not refuse."""
-_HEADROOM = 0.95
-"""Part of the available memory that a plan may use: the rest of the machine wants to live too."""
 
 
 def plan(
@@ -44,28 +43,53 @@ def plan(
         )
     warnings: list[str] = []
     context = _context(spec, facts, build, warnings)
-    kv_bytes, memory_bytes = (
-        _cpu_memory(spec, facts, draft, host, context=context, freed=freed) if build.on_cpu else (None, None)
-    )
-    warnings += _cpu_warnings(facts) if build.on_cpu else _driver_warnings(host)
     wish = spec.speculative
-    return Plan(
+    base = Plan(
         engine=build,
         accelerator=card.name,
-        accelerator_count=int(_given(spec.engine_args, "tensor-parallel-size") or 1),
         max_model_len=context,
         quantization=spec.quantization,
         speculative_method=wish.method if wish else None,
         speculative_model=wish.model if wish else None,
         speculative_tokens=wish.tokens if wish else None,
-        kv_cache_bytes=kv_bytes,
         dtype="auto",
-        enforce_eager=build.on_cpu and not _compiles(spec.engine_args),
-        memory_bytes=memory_bytes,
+        enforce_eager=build.on_cpu and not engine_args.compiles(spec.engine_args),
         engine_args=dict(spec.engine_args),
         env=dict(spec.env),
-        warnings=tuple(warnings),
     )
+    if build.on_cpu:
+        planned = on_cpu(spec, facts, draft, host, build=build, context=context, freed=freed)
+        return replace(
+            base,
+            kv_cache_bytes=planned.kv_cache,
+            memory_bytes=planned.memory,
+            forecast=planned.forecast,
+            warnings=(*warnings, *doubts(facts)),
+        )
+    found = on_gpu(spec, facts, host, card, draft=draft, build=build, freed=freed)
+    return replace(_on_cards(base, found), warnings=(*warnings, *_driver_warnings(host), *_gpu_warnings(facts, found)))
+
+
+def _on_cards(base: Plan, found: OnGpu) -> Plan:
+    args = dict(base.engine_args)
+    if found.pp > 1 and engine_args.given(args, "pipeline-parallel-size") is None:
+        args["pipeline-parallel-size"] = str(found.pp)
+    return replace(
+        base,
+        accelerator_count=found.count,
+        tensor_parallel=found.count // found.pp,
+        max_model_len=found.fit.serving.max_model_len if found.fit else base.max_model_len,
+        memory_bytes=found.memory,
+        forecast=forecast(found.fit) if found.fit else None,
+        engine_args=args,
+    )
+
+
+def _gpu_warnings(facts: ModelFacts, found: OnGpu) -> tuple[str, ...]:
+    if found.fit is None:
+        return ("lyc does not know how this model is built, so it cannot foretell whether it fits",)
+    unknown = [name for name in facts.unknown if name.startswith("tensors")]
+    return (*found.fit.warnings, *(f"not known of the model: {name}" for name in unknown))
 
 
 def surge_fits(planned: Plan, host: HostFacts) -> bool:
@@ -75,7 +99,7 @@ def surge_fits(planned: Plan, host: HostFacts) -> bool:
         same = [card for card in host.accelerators if card.name == planned.accelerator]
         free = [card for card in same if needed and card.memory_free >= needed]
         return len(free) >= planned.accelerator_count
-    return (planned.memory_bytes or 0) <= host.memory_available * _HEADROOM
+    return (planned.memory_bytes or 0) <= host.memory_available * HEADROOM
 
 
 def _context(spec: DeploymentSpec, facts: ModelFacts, build: EngineBuild, warnings: list[str]) -> int | None:
@@ -104,68 +128,6 @@ def _context(spec: DeploymentSpec, facts: ModelFacts, build: EngineBuild, warnin
     return memory.DEFAULT_CONTEXT
 
 
-def _cpu_memory(
-    spec: DeploymentSpec,
-    facts: ModelFacts,
-    draft: ModelFacts | None,
-    host: HostFacts,
-    *,
-    context: int | None,
-    freed: int,
-) -> tuple[int, int]:
-    """(bytes of KV cache, bytes in all) for one replica on the host's CPU. Raises NoFit with the figures."""
-    widened = _given(spec.engine_args, "dtype") in ("float32", "float") and facts.dtype in ("bfloat16", "float16")
-    one_request = memory.kv_for(context or memory.DEFAULT_CONTEXT, facts, draft, widened=widened)
-    fixed = memory.fixed(facts, draft, widened=widened)
-    given = _given(spec.engine_args, "kv-cache-memory-bytes")
-    wished = _bytes(given) if given else None
-    if wished is not None and wished < (one_request or 0):
-        raise _small_kv(wished, one_request or 0, context)
-    least = wished or max(one_request or 0, memory.KV_LEAST)
-    # vLLM binds a worker to one memory node and refuses a KV cache larger than what is free there.
-    free = min(host.memory_available, host.node_memory_available or host.memory_available)
-    room = int(free * _HEADROOM) - fixed
-    if room < least:
-        room = int((free + freed) * _HEADROOM) - fixed
-    if room < least:
-        raise _no_memory(facts, host, fixed, least, context)
-    chosen = wished or min(least * memory.KV_SEQUENCES, max(memory.KV_MOST, least), room)
-    return chosen, fixed + chosen
-
-
-def _no_memory(facts: ModelFacts, host: HostFacts, fixed: int, kv: int, context: int | None) -> NoFit:
-    available = min(host.memory_available, host.node_memory_available or host.memory_available)
-    return NoFit(
-        "not-enough-memory",
-        f"the model does not fit into the memory of {host.name}",
-        why=f"about {show_bytes(fixed + kv)} are needed, {show_bytes(available)} of "
-        f"{show_bytes(host.memory_total)} are available",
-        hint="give a smaller --max-model-len, free memory, or choose a larger machine or a smaller model",
-        detail=(
-            f"weights {show_bytes(facts.weights_bytes or 0)}",
-            f"KV cache for one request of {context or 'full'} tokens {show_bytes(kv)}",
-            f"the engine's processes {show_bytes(memory.PROCESS_BYTES)}",
-        ),
-    )
-
-
-def _small_kv(wished: int, needed: int, context: int | None) -> NoFit:
-    return NoFit(
-        "kv-cache-too-small",
-        f"a KV cache of {show_bytes(wished)} cannot hold one request of {context} tokens",
-        why=f"{show_bytes(needed)} are needed",
-        where="--engine-arg kv-cache-memory-bytes",
-        hint="leave it out, give more, or give a smaller --max-model-len",
-    )
-
-
-def _cpu_warnings(facts: ModelFacts) -> list[str]:
-    formats = {facts.quantization, facts.quantization_detail.get("format")}
-    if formats & {"fp8", "float-quantized"}:
-        return ["FP8 weights are very slow on a CPU; an int8 (W8A8) checkpoint is much faster there"]
-    return []
-
-
 def _driver_warnings(host: HostFacts) -> list[str]:
     major = (host.driver or "").partition(".")[0]
     if major.isdigit() and int(major) < _OLDEST_DRIVER:
@@ -174,27 +136,3 @@ def _driver_warnings(host: HostFacts) -> list[str]:
             "the engine may not start"
         ]
     return []
-
-
-def _compiles(engine_args: Mapping[str, str]) -> bool:
-    """Whether the user asked for a compiled model: it takes minutes to start on a CPU, so it is not the default."""
-    eager = _given(engine_args, "enforce-eager")
-    if eager is not None:
-        return eager.lower() in ("false", "0", "no", "off")
-    names = {_name(written).partition(".")[0] for written in engine_args}
-    return bool(names & {"no-enforce-eager", "compilation-config", "optimization-level"})
-
-
-def _given(engine_args: Mapping[str, str], name: str) -> str | None:
-    return next((value for written, value in engine_args.items() if _name(written) == name), None)
-
-
-def _name(written: str) -> str:
-    return written.lstrip("-").replace("_", "-")
-
-
-def _bytes(text: str) -> int:
-    try:
-        return parse_bytes(text) if not text.isdigit() else int(text)
-    except ValueError:
-        return parse_tokens(text)

@@ -17,6 +17,8 @@ KV_SEQUENCES = 8
 """Requests of full length that the KV cache is sized for where memory allows."""
 BLOCK_TOKENS = 128
 """vLLM's block on the CPU; a request takes whole blocks, and one block is kept empty."""
+SEQUENCES, BATCHED_TOKENS = 128, 2048
+"""vLLM's defaults for a server on a CPU (EngineArgs.get_batch_defaults, 0.32.0)."""
 DEFAULT_CONTEXT = 8192
 """Context on a CPU when the user names none and the model's is longer: prompts beyond that take minutes there."""
 

@@ -76,6 +76,7 @@ class Fit:
     terms: tuple[Term, ...] = ()
     band: int = 0
     needed: int = 0
+    doubtful: bool = False
     cache: CacheSize | None = None
     price: Price | None = None
     speed: Speed | None = None

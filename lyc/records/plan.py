@@ -78,6 +78,7 @@ class Plan:
 
     speculative_model: path or pinned reference of the draft, already in the cache. memory_bytes: predicted use of host
     memory (CPU) or of each card. warnings: said to the user, not fatal. engine_args are passed on after validation.
+    accelerator_count: cards, over which tensor_parallel splits each layer (the rest are pipeline stages).
     task: what the model does: generate | embed | classify. forecast: None when the model's build is not known well
     enough to foretell anything.
     """
@@ -85,6 +86,7 @@ class Plan:
     engine: EngineBuild
     accelerator: str
     accelerator_count: int = 1
+    tensor_parallel: int = 1
     max_model_len: int | None = None
     quantization: str | None = None
     speculative_method: str | None = None

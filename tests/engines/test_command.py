@@ -29,7 +29,14 @@ CPU = Plan(
     engine=pinned(on_cpu=True), accelerator="cpu", max_model_len=4096, kv_cache_bytes=1 << 30, dtype="auto",
     enforce_eager=True,
 )  # fmt: skip
-GPU = Plan(engine=pinned(on_cpu=False), accelerator="h100", accelerator_count=2, max_model_len=32768, dtype="auto")
+GPU = Plan(
+    engine=pinned(on_cpu=False),
+    accelerator="h100",
+    accelerator_count=2,
+    tensor_parallel=2,
+    max_model_len=32768,
+    dtype="auto",
+)
 
 
 def test_a_plan_for_the_cpu() -> None:

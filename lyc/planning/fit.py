@@ -1,0 +1,225 @@
+"""One candidate: a model on so many cards of one kind, split so → `Fit`, or the reasons why not. Pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from lyc.planning import budget, cuda_graphs, defaults, kv_layout, parallelism
+from lyc.planning.activation import activation
+from lyc.planning.cards import runs
+from lyc.planning.non_torch import non_torch
+from lyc.planning.weights import weights
+from lyc.planning.weights_active import active_bytes
+from lyc.records.architecture import Architecture
+from lyc.records.card import Card
+from lyc.records.fit import Fit, Reason
+from lyc.records.model import ModelFacts
+from lyc.records.serving import CacheLayout, CacheSize, Serving, Stage, Term
+from lyc.records.wish import Wish
+from lyc.units import GIB
+
+LEAST_CONTEXT = 2048
+"""Tokens. A context that lyc shortens by itself is never shorter than this: such an endpoint would be of no use."""
+STEP = 256
+"""Tokens. A shortened context is a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """One pipeline stage on its GPU. available: bytes left for the KV cache; may be negative."""
+
+    terms: tuple[Term, ...]
+    available: int
+    layout: CacheLayout
+    cache: CacheSize
+
+    @property
+    def band(self) -> int:
+        """The terms' errors are taken as independent: the root of the sum of squares."""
+        squares = sum(term.band**2 for term in self.terms) + (self.layout.band * max(self.available, 0)) ** 2
+        return int(math.sqrt(squares))
+
+    @property
+    def margin(self) -> int:
+        """Bytes of KV cache beyond one request of full length."""
+        return self.available - self.layout.request_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was reckoned already of one model for one wish: weights are the same on cards of one generation."""
+
+    weights: dict[tuple[object, ...], tuple[Term, ...]] = field(default_factory=dict)
+    active: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    def weights_of(self, facts: ModelFacts, serving: Serving, stage: Stage, card: Card) -> tuple[Term, ...]:
+        key = (*_key(serving), stage, card.compute_capability, card.vendor)
+        if key not in self.weights:
+            self.weights[key] = weights(facts, serving, stage, card)
+        return self.weights[key]
+
+    def active_of(self, facts: ModelFacts, serving: Serving, batch: int) -> int:
+        key = (*_key(serving), batch)
+        if key not in self.active:
+            self.active[key] = active_bytes(facts, serving, batch)
+        return self.active[key]
+
+
+def _key(serving: Serving) -> tuple[object, ...]:
+    """Of the options those that weights depend on; a wish has one version, draft and adapter."""
+    return serving.tp, serving.pp, serving.dtype, serving.quantization, serving.max_num_batched_tokens
+
+
+def fit(
+    facts: ModelFacts,
+    wish: Wish,
+    card: Card,
+    *,
+    tp: int,
+    pp: int,
+    quantization: str | None,
+    known: Known | None = None,
+) -> Fit:
+    """`facts` on tp × pp cards. quantization: the method to apply, None = as the weights are. known: of earlier calls
+    with the same facts and wish.
+
+    `facts.architecture` must not be None. Refused are splits that vLLM refuses, methods that the card cannot run, and
+    what falls short of the room for one request by more than the band of error; inside the band it warns.
+    """
+    architecture = facts.architecture
+    if architecture is None:
+        raise ValueError("a model without an architecture cannot be planned")
+    serving = defaults.serving(facts, card, wish, tp=tp, pp=pp, quantization=quantization)
+    bare = Fit(card, tp * pp, serving, fits=False, quantization=quantization, price=wish.prices.get(card.name))
+    if impossible := _impossible(facts, architecture, serving, card):
+        return replace(bare, reasons=(impossible,))
+    known = known or Known()
+    sized = _stages(facts, architecture, serving, card, known)
+    warnings: list[str] = []
+    if wish.max_model_len is None and (shorter := _shorter(sized, serving, wish)):
+        warnings.append(f"the context is {shorter} tokens; the model's own {serving.max_model_len} do not fit")
+        serving = replace(serving, max_model_len=shorter)
+        sized = _stages(facts, architecture, serving, card, known)
+    tight = _tightest(sized)
+    room = Term("kv_cache", "KV cache", max(tight.available, 0), tight.layout.formula, tight.layout.source, tight.band)
+    reasons, doubts = _judge(facts, serving, card, sized, wish)
+    return replace(
+        bare,
+        serving=serving,
+        fits=not reasons,
+        reasons=reasons,
+        warnings=(*warnings, *doubts),
+        doubtful=bool(doubts),
+        terms=(*tight.terms, room),
+        band=tight.band,
+        needed=tight.layout.request_bytes,
+        cache=tight.cache,
+    )
+
+
+def _impossible(facts: ModelFacts, architecture: Architecture, serving: Serving, card: Card) -> Reason | None:
+    if text := parallelism.impossible(architecture, facts.quantization_detail, serving.tp, serving.pp, serving.version):
+        return Reason("impossible-split", text)
+    if text := runs(card, serving.quantization, serving.version):
+        return Reason("card-cannot-run", text)
+    if text := budget.start_refusal(card, serving):
+        return Reason("too-much-asked", text)
+    return None
+
+
+def _stages(facts: ModelFacts, architecture: Architecture, serving: Serving, card: Card, known: Known) -> list[_Sized]:
+    outside = non_torch(serving, card)
+    graphs = cuda_graphs.cuda_graphs(facts, serving, card)
+    found: list[_Sized] = []
+    for stage in parallelism.stages(architecture, serving.pp, serving.version):
+        terms = (
+            *known.weights_of(facts, serving, stage, card),
+            outside,
+            *activation(facts, serving, card, stage),
+            graphs,
+        )
+        available = budget.available(card.cuda_total, serving, terms)
+        layout = kv_layout.layout(facts, serving, stage)
+        found.append(_Sized(terms, available, layout, kv_layout.size(layout, max(available, 0), serving)))
+    return found
+
+
+def _shorter(sized: Sequence[_Sized], serving: Serving, wish: Wish) -> int | None:
+    """The longest context that fits for sure where the model's own does not; None where it does, or none is of use."""
+    if all(stage.margin >= 0 for stage in sized):
+        return None
+    sure = [max(stage.available - stage.band, 0) for stage in sized]
+    longest = min(kv_layout.longest(stage.layout, room, serving) for stage, room in zip(sized, sure, strict=True))
+    rounded = longest // STEP * STEP
+    return rounded if max(LEAST_CONTEXT, wish.context or 0) <= rounded < serving.max_model_len else None
+
+
+def _tightest(sized: Sequence[_Sized]) -> _Sized:
+    """The stage whose cache decides: vLLM gives all of them the fewest blocks of any."""
+    return min(sized, key=lambda stage: (stage.cache.blocks, stage.margin))
+
+
+def _judge(
+    facts: ModelFacts, serving: Serving, card: Card, sized: Sequence[_Sized], wish: Wish
+) -> tuple[tuple[Reason, ...], tuple[str, ...]]:
+    """(reasons to refuse, doubts)."""
+    tight = _tightest(sized)
+    used = sum(term.size for term in tight.terms if term.inside)
+    may = tight.available + used
+    if tight.available + tight.band < 0:
+        return (
+            Reason(
+                "no-room",
+                f"needs {_gib(used)} before any KV cache, and vLLM may use {_gib(may)} of {_gib(card.cuda_total)}",
+            ),
+        ), ()
+    if tight.margin + tight.band < 0:
+        longest = min(kv_layout.longest(stage.layout, max(stage.available, 0), serving) for stage in sized)
+        return (
+            Reason(
+                "kv-too-small",
+                f"{_gib(max(tight.available, 0))} are left for the KV cache, one request of {serving.max_model_len} "
+                f"tokens needs {_gib(tight.layout.request_bytes)}; {longest} tokens would fit",
+            ),
+        ), ()
+    if reason := _load(facts, serving, sized, wish):
+        return (reason,), ()
+    doubts: list[str] = []
+    if tight.margin < tight.band:
+        doubts.append(
+            f"it may not fit: {_gib(tight.margin)} are left beside one request, and the prediction may be off by "
+            f"{_gib(tight.band)}"
+        )
+    if doubt := budget.warm_up_doubt(card, serving, tight.terms):
+        doubts.append(doubt)
+    return (), tuple(doubts)
+
+
+def _load(facts: ModelFacts, serving: Serving, sized: Sequence[_Sized], wish: Wish) -> Reason | None:
+    """Whether `--concurrency` requests of `--context` tokens have room at once."""
+    if wish.concurrency is None:
+        return None
+    tokens = min(wish.context or serving.max_model_len, serving.max_model_len)
+    held = held_at(facts, serving, min(s.cache.blocks for s in sized), tokens)
+    if held >= wish.concurrency:
+        return None
+    return Reason(
+        "too-few-at-once", f"the KV cache holds {held} requests of {tokens} tokens, {wish.concurrency} are wished"
+    )
+
+
+def held_at(facts: ModelFacts, serving: Serving, blocks: int, tokens: int) -> int:
+    """Requests of `tokens` tokens each that `blocks` hold at once, and that vLLM would run at once."""
+    if facts.architecture is None:
+        return 0
+    asked = replace(serving, max_model_len=tokens)
+    stages = parallelism.stages(facts.architecture, serving.pp, serving.version)
+    most = max((kv_layout.layout(facts, asked, stage).request_blocks for stage in stages), default=0)
+    held = (blocks - 1) // most if most else serving.max_num_seqs
+    return max(min(held, serving.max_num_seqs), 0)
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIB:.2f} GiB"

@@ -1,0 +1,163 @@
+"""A deployment on the cards of one host: the smallest count of one kind that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lyc.errors import NoFit
+from lyc.planning import engine_args
+from lyc.planning.cards import CARDS
+from lyc.planning.survey import smallest, survey
+from lyc.records.card import Card
+from lyc.records.deployment import DeploymentSpec
+from lyc.records.fit import Fit
+from lyc.records.model import ModelFacts
+from lyc.records.plan import Accelerator, EngineBuild, Forecast, HostFacts
+from lyc.records.serving import Draft
+from lyc.records.wish import Wish
+from lyc.units import GIB
+
+_CUDA_KEEPS = 0.985
+"""Part of what nvidia-smi shows that CUDA reports, over the catalogue's cards that were measured (0.981 … 0.992)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnGpu:
+    """count: cards. memory: bytes that the engine takes of each. fit: None where the model's build is unknown."""
+
+    count: int
+    pp: int
+    memory: int | None
+    fit: Fit | None
+
+
+def on_gpu(
+    spec: DeploymentSpec,
+    facts: ModelFacts,
+    host: HostFacts,
+    card: Accelerator,
+    *,
+    draft: ModelFacts | None,
+    build: EngineBuild,
+    freed: int,
+) -> OnGpu:
+    """Where `spec` goes among the cards like `card`. Raises NoFit with figures and the nearest that would do.
+
+    freed: bytes of each card that this deployment's replicas give back first.
+    """
+    alike = [one for one in host.accelerators if one.name == card.name]
+    wish = _wish(spec, draft, build, _card(card, len(alike)))
+    if facts.architecture is None:
+        return OnGpu(wish.tp or 1, wish.pp or 1, None, None)
+    found = smallest(facts, wish, wish.cards[0])
+    last = found[-1]
+    if not last.fits:
+        raise _no_fit(facts, wish, last)
+    takes = int(last.serving.utilization * last.card.cuda_total)
+    _check_free(alike, last, takes, freed, host)
+    return OnGpu(last.count, last.serving.pp, takes, last)
+
+
+def forecast(one: Fit) -> Forecast | None:
+    """What is kept with the release."""
+    if one.cache is None:
+        return None
+    return Forecast(
+        weights=one.size("weights"),
+        kv_cache=one.size("kv_cache"),
+        kv_tokens=one.cache.tokens,
+        kv_blocks=one.cache.blocks,
+        concurrency=one.cache.concurrency,
+        non_torch=one.size("non_torch"),
+        activation=one.size("activation"),
+        cuda_graph=one.size("cuda_graph"),
+        band=one.band,
+    )
+
+
+def _wish(spec: DeploymentSpec, draft: ModelFacts | None, build: EngineBuild, card: Card) -> Wish:
+    args: Mapping[str, str] = spec.engine_args
+    speculative = spec.speculative
+    return Wish(
+        version=tuple(int(part) for part in build.version.split(".") if part.isdigit()),
+        cards=(card,),
+        tp=engine_args.whole(args, "tensor-parallel-size"),
+        pp=engine_args.whole(args, "pipeline-parallel-size"),
+        quantization=spec.quantization,
+        dtype=engine_args.given(args, "dtype"),
+        kv_cache_dtype=engine_args.given(args, "kv-cache-dtype"),
+        max_model_len=spec.max_model_len,
+        max_num_seqs=engine_args.whole(args, "max-num-seqs"),
+        max_num_batched_tokens=engine_args.whole(args, "max-num-batched-tokens"),
+        utilization=engine_args.part(args, "gpu-memory-utilization"),
+        block_size=engine_args.whole(args, "block-size"),
+        enforce_eager=engine_args.switched_on(args, "enforce-eager"),
+        kv_cache_bytes=engine_args.size(args, "kv-cache-memory-bytes"),
+        draft=Draft(speculative.method, speculative.tokens or 1, draft) if speculative else None,
+        requantize=False,
+    )
+
+
+def _card(found: Accelerator, count: int) -> Card:
+    """The catalogue's entry, or one made of what the host says: then speed is unknown and memory is derived."""
+    known = CARDS.get(found.name)
+    if known is not None and abs(known.cuda_total - found.memory_total * _CUDA_KEEPS) < GIB:
+        return replace(known, per_host=count)
+    return Card(
+        name=found.name,
+        product=found.product,
+        vendor="nvidia",
+        memory=found.memory_total,
+        cuda_total=int(found.memory_total * _CUDA_KEEPS),
+        measured=False,
+        bandwidth=known.bandwidth if known else 0,
+        bf16=known.bf16 if known else 0,
+        fp16=known.fp16 if known else 0,
+        fp8=known.fp8 if known else 0,
+        fp4=known.fp4 if known else 0,
+        compute_capability=found.compute_capability,
+        link=known.link if known else "pcie",
+        per_host=count,
+        sources=("read from the host",),
+    )
+
+
+def _check_free(alike: list[Accelerator], one: Fit, takes: int, freed: int, host: HostFacts) -> None:
+    """vLLM looks at the free memory when it starts, and ends at once if its part is not free."""
+    free = sorted((card.memory_free for card in alike), reverse=True)[: one.count]
+    if free and min(free) + freed < takes:
+        raise NoFit(
+            "gpu-busy",
+            f"the memory of {one.card.product} on {host.name} is taken by other work",
+            why=f"the engine takes {takes / GIB:.1f} GiB ({float(one.serving.utilization):.0%} of the card), and "
+            f"{min(free) / GIB:.1f} GiB are free",
+            where="--gpu",
+            hint="end what runs there (nvidia-smi shows it), or give the engine less: "
+            "--engine-arg gpu-memory-utilization=0.5",
+        )
+
+
+def _no_fit(facts: ModelFacts, wish: Wish, one: Fit) -> NoFit:
+    nearest = survey(facts, wish).nearest
+    name = f"{one.count} × {one.card.product}" if one.count > 1 else one.card.product
+    return NoFit(
+        one.reasons[0].ref,
+        f"the model does not fit on {name}",
+        why=one.reasons[0].text,
+        where="--gpu",
+        hint=f"what would fit: {said(nearest, wish)}" if nearest else "lyc plan MODEL shows what it needs",
+        detail=tuple(f"{term.name} {term.size / GIB:.2f} GiB" for term in one.terms if term.part != "kv_cache"),
+    )
+
+
+def said(one: Fit, wish: Wish) -> str:
+    """A fit as the flags that ask for it."""
+    words = [f"--gpu {one.card.name}"]
+    if one.count > 1:
+        words.append(f"(× {one.count})")
+    if one.quantization != wish.quantization and one.quantization:
+        words.append(f"--quantization {one.quantization}")
+    if one.serving.max_model_len != wish.max_model_len:
+        words.append(f"--max-model-len {one.serving.max_model_len}")
+    return " ".join(words)
