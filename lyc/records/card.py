@@ -44,7 +44,8 @@ class Price:
     """What one card costs for an hour.
 
     currency: ISO code, as billed. dated: ISO day on which it was seen; empty = unknown. source: who asks it. country:
-    where the machine stands (ISO 3166, `FI`); empty = unknown. region: the provider's own name of the place.
+    where the machine stands (ISO 3166, `FI`); empty = unknown. region: the provider's own name of the place. page: where
+    the price was read.
     """
 
     amount: Decimal
@@ -53,3 +54,4 @@ class Price:
     source: str
     country: str = ""
     region: str = ""
+    page: str = ""
