@@ -3,7 +3,8 @@
 starts.csv    one row a start: the options it was given and what its log said, with the public source
 models.json   the models of those rows: which config.json, and the bytes of all tensors
 configs/      config.json of public models, without keys that say nothing of memory
-configs.json  where each of them is from; `by hand` = written down from what is publicly known of the model
+configs.json  where each of them is from (`by hand`: written down from what is publicly known of the model), and the
+              number of parameters that transformers 5.19 gives its class, without layers for multi-token prediction
 """
 
 from __future__ import annotations
