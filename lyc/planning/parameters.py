@@ -117,6 +117,7 @@ class _Rank:
         self._online = WHILE_LOADING.get(asked or "")
         self._experts_only = asked in EXPERTS_ONLY
         self._ordered = facts.quantization_detail.get("desc_act") is True
+        self._hopper = card is None or 90 <= (card.compute_capability or 0) < 100
         self._marlin_fp8 = card is not None and (card.compute_capability or 90) < 89
 
     def stack(self, groups: Iterable[TensorGroup], wanted: range | None, region: Region) -> list[Run]:
@@ -160,7 +161,8 @@ class _Rank:
 
     def _kept(self, place: Role) -> bool:
         expert = place.kind is Kind.EXPERTS
-        return kept(place.leaf, method=self._facts.quantization, ordered=self._ordered, expert=expert)
+        method = self._facts.quantization
+        return kept(place.leaf, method=method, ordered=self._ordered, expert=expert, hopper=self._hopper)
 
     def _bytes(self, group: TensorGroup, place: Role, layer: Layer) -> Fraction:
         shape = group.shape

@@ -52,17 +52,18 @@ def element(dtype: str, leaf: str, module: str, runtime: str) -> Fraction:
     return STORED.get(dtype, Fraction(2))
 
 
-def kept(leaf: str, *, method: str | None, ordered: bool, expert: bool) -> bool:
+def kept(leaf: str, *, method: str | None, ordered: bool, expert: bool, hopper: bool) -> bool:
     """Whether a stored tensor still stands on the GPU after loading.
 
-    method: quantization of the checkpoint. ordered: GPTQ's `desc_act`. Marlin replaces `g_idx` by an empty tensor
-    unless ordered, and symmetric GPTQ's `qzeros` of linear layers (MarlinLinearKernel). bitsandbytes reads its nested
-    scales and maps into one float32 `absmax` for each matrix.
+    method: quantization of the checkpoint. ordered: GPTQ's `desc_act`. hopper: the card is one, or not known. There the
+    Machete kernel is chosen, which leaves `qzeros` and `g_idx` of symmetric GPTQ where they are; Marlin puts empty
+    tensors in their place (`kernels/linear/mixed_precision/{machete,marlin}.py`, 0.19.0), but for `g_idx` if ordered.
+    bitsandbytes reads its nested scales and maps into one float32 `absmax` for each matrix.
     """
     if leaf in ("g_idx", "weight_g_idx"):
-        return ordered and not expert
+        return (ordered or hopper) and not expert
     if leaf == "qzeros" and method == "gptq":
-        return expert
+        return expert or hopper
     return not leaf.startswith(("weight.nested", "weight.quant", "weight.offset"))
 
 

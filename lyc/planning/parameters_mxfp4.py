@@ -15,6 +15,9 @@ from lyc.records.card import Card
 from lyc.records.serving import Serving
 
 _BLOCK = 32  # weights that share a scale
+_SWIZZLED = (0, 12)  # with torch 2.8.0 `_swizzle_mxfp4` leaves the values as they are
+_SCALES_FREED = (0, 25)  # until then the layer keeps the scales it loaded beside the kernel's own
+_TRTLLM_BY_128 = (0, 27)  # before, it rounded the inner width to 256
 
 
 class Kernel(enum.StrEnum):
@@ -49,7 +52,8 @@ def padded(shape: tuple[int, ...], place: Role, hidden: int, serving: Serving, c
         return None
     chosen, tp = kernel(serving, card), serving.tp
     down = place.module.endswith("w2")
-    steps = {Kernel.TRITON: (1, 64), Kernel.MARLIN: (256, 128), Kernel.TRTLLM: (256, 256)}
+    inner_step = 256 if serving.version < _TRTLLM_BY_128 else 128
+    steps = {Kernel.TRITON: (1, 64), Kernel.MARLIN: (256, 128), Kernel.TRTLLM: (256, inner_step)}
     of_hidden, of_inner = steps[chosen]
     if place.leaf == "bias":
         inner = shape[0] // 2 if not down else 0
@@ -63,8 +67,7 @@ def padded(shape: tuple[int, ...], place: Role, hidden: int, serving: Serving, c
         return Fraction(outputs * inputs // (2 if place.leaf == "blocks" else _BLOCK))
     if place.leaf == "blocks":
         packed = inputs // 2
-        swizzled = serving.version >= (0, 12)  # with torch 2.8.0 `_swizzle_mxfp4` leaves the values as they are
-        return Fraction(outputs * (_up(packed, 64) if swizzled else packed))
+        return Fraction(outputs * (_up(packed, 64) if serving.version >= _SWIZZLED else packed))
     groups = inputs // _BLOCK
     layout = _up(outputs, 256) * _up(groups, 2)
-    return Fraction(layout + outputs * groups)  # `w13_weight_scale` itself is not given up
+    return Fraction(layout + (outputs * groups if serving.version < _SCALES_FREED else 0))
