@@ -10,10 +10,11 @@ from lyc.records.architecture import Experts, Layer, Mixer
 _UNGATED = frozenset({
     "gpt2", "gptj", "gpt_neox", "gpt_neo", "opt", "bloom", "falcon", "phi", "starcoder2", "mpt", "gpt_bigcode",
     "nemotron", "nemotron_h", "persimmon", "stablelm_alpha", "arcee", "whisper", "codegen", "jais", "apertus",
-    "refinedwebmodel",
+    "refinedwebmodel", "jais2",
 })  # fmt: skip
-_HALVED = frozenset({"granitemoe", "granitemoeshared", "granitemoehybrid"})
-_FOURFOLD = frozenset({"gpt2", "gptj", "gpt_neo", "bloom", "falcon", "mpt", "refinedwebmodel", "codegen"})
+_FOURFOLD = frozenset(
+    {"gpt_bigcode", "gpt2", "gptj", "gpt_neo", "bloom", "falcon", "mpt", "refinedwebmodel", "codegen"}
+)
 
 
 def with_mlps(text: Settings, words: tuple[str, ...] | None, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

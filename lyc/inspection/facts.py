@@ -13,6 +13,7 @@ from lyc.inspection.safetensors_header import Read, TensorHeader, read_header
 from lyc.inspection.sections import Sections, sections
 from lyc.inspection.tensors.collapse import collapse
 from lyc.inspection.tensors.expected import expected
+from lyc.inspection.tensors.schemes import Quantization, quantization
 from lyc.inspection.unservable import (
     adapter_only,
     missing_shard,
@@ -63,7 +64,7 @@ def inspect(listing: Listing, read: Read, *, weights_needed: bool = True) -> Mod
         raise no_layers(listing)
     if built is not None and not built.dtype and numbers.dtype:
         built = replace(built, dtype=numbers.dtype)
-    tensors, read_from = _tensors(headers, index, found, built)
+    tensors, read_from = _tensors(headers, index, found, built, quantization(method, detail))
     architectures, model_type = config.get("architectures"), config.get("model_type")
     facts = ModelFacts(
         architectures=tuple(map(str, architectures)) if isinstance(architectures, list) else (),
@@ -91,11 +92,15 @@ def inspect(listing: Listing, read: Read, *, weights_needed: bool = True) -> Mod
 
 
 def _tensors(
-    headers: Mapping[str, TensorHeader], index: Mapping[str, object], found: Sections, built: Architecture | None
+    headers: Mapping[str, TensorHeader],
+    index: Mapping[str, object],
+    found: Sections,
+    built: Architecture | None,
+    quantized: Quantization | None,
 ) -> tuple[tuple[TensorGroup, ...], TensorsFrom]:
     if headers:
         return collapse(row for header in headers.values() for row in header.rows), TensorsFrom.HEADERS
-    groups = expected(found, built) if built is not None else ()
+    groups = expected(found, built, quantized) if built is not None else ()
     return groups, TensorsFrom.INDEX if index else TensorsFrom.CONFIG
 
 

@@ -31,11 +31,19 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
+_MAMBA = frozenset({"bamba", "jamba", "granitemoehybrid", "nemotron_h", "zamba", "zamba2", "plamo2"})
+
+
 def kinds(text: Settings, count: int) -> tuple[str, ...] | None:
     """The kind of each of `count` layers; None where nothing tells them apart."""
+    if text.model_type == "falcon_h1":
+        return ("hybrid",) * count
     for reader in _READERS:
         if (found := reader(text, count)) is not None and len(found) >= count:
-            return tuple(_SYNONYMS.get(word, word) for word in found[:count])
+            words = tuple(_SYNONYMS.get(word, word) for word in found[:count])
+            if text.model_type in _MAMBA:  # newer files call these layers linear attention
+                words = tuple("mamba" if word == "linear_attention" else word for word in words)
+            return words
     return None
 
 
@@ -92,6 +100,8 @@ def _numbers(text: Settings, _count: int) -> list[str] | None:
 
 def _indices(text: Settings, count: int) -> list[str] | None:
     """Lists of the layers that have attention: Bamba's, LFM2's, Kimi Linear's (which counts from 1)."""
+    if text.model_type == "bamba" and text.get("attn_layer_indices") is None:
+        return ["mamba"] * count
     for key, other in (("attn_layer_indices", "mamba"), ("full_attn_idxs", "conv")):
         if (row := text.listing(key)) is not None:
             return ["full_attention" if at in row else other for at in range(count)]

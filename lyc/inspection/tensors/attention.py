@@ -7,9 +7,6 @@ from lyc.inspection.settings import Settings
 from lyc.inspection.tensors.parts import Bare, Linear, Part, norm
 from lyc.records.architecture import Latent, Layer
 
-_GATED_QUERY = frozenset({"qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"})
-"""Families whose query projection also makes the gate of the output."""
-
 
 def switched(text: Settings, key: str) -> bool:
     """Whether a part is there, by `Family`'s notation: "yes", "" or the key that says."""
@@ -23,21 +20,19 @@ def attention(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
     hidden = text.need("hidden_size")
     queries, pairs = layer.heads * layer.head_size, layer.kv_heads * layer.head_size
     values, out = layer.kv_heads * layer.value_head_size, layer.heads * layer.value_head_size
-    if text.model_type in _GATED_QUERY:
+    if row.gated_query:  # the projection also makes the gate of the output
         queries *= 2
     bias, out_bias = switched(text, row.qkv_bias), switched(text, row.out_bias)
     parts: list[Part] = []
+    query, key, value, output = row.names
     if "qkv" in row.fused:
-        parts.append(Linear(at + row.qkv_name, queries + pairs + values, hidden, bias))
+        parts.append(Linear(at + query, queries + pairs + values, hidden, bias, turned=row.turned))
     else:
-        parts.append(Linear(at + "q_proj", queries, hidden, bias))
+        parts.append(Linear(at + query, queries, hidden, bias))
         if not layer.shares_kv or row.keeps_shared:
-            parts += [Linear(at + "k_proj", pairs, hidden, bias), Linear(at + "v_proj", values, hidden, bias)]
-    parts.append(Linear(at + row.out_name, hidden, out, out_bias))
-    parts += _norms(text, row, layer, at)
-    if text.model_type == "gpt_oss":
-        parts.append(Bare(at + "sinks", (layer.heads,)))
-    return parts
+            parts += [Linear(at + key, pairs, hidden, bias), Linear(at + value, values, hidden, bias)]
+    parts.append(Linear(at + output, hidden, out, out_bias, turned=row.turned))
+    return parts + _norms(text, row, layer, at)
 
 
 def _norms(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
@@ -51,7 +46,8 @@ def _norms(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
         case "heads":
             return [Bare(f"{at}{query}.weight", (layer.heads, size)), Bare(f"{at}{key}.weight", (layer.kv_heads, size))]
         case _:
-            return [*norm(at + query, size), *norm(at + key, size)]
+            keeps = not layer.shares_kv or row.keeps_shared
+            return [*norm(at + query, size), *(norm(at + key, size) if keeps else ())]
 
 
 def _latent(text: Settings, layer: Layer, latent: Latent, at: str) -> list[Part]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from lyc.inspection.families import Family
 from lyc.inspection.settings import Settings
-from lyc.inspection.tensors.attention import attention
+from lyc.inspection.tensors.attention import attention, switched
 from lyc.inspection.tensors.mlps import mlp
 from lyc.inspection.tensors.parts import Bare, Linear, Part, norm
+from lyc.inspection.tensors.shapes import extras
 from lyc.inspection.tensors.states import state
 from lyc.records.architecture import Architecture, Layer, Mixer
 
@@ -18,16 +19,29 @@ Placed = tuple[Part, tuple[int, ...]]
 
 def decoder(text: Settings, row: Family, found: Architecture, prefix: str, head: str) -> Iterator[Placed]:
     """prefix: of the model (`model.`); head: the name of the output table (`lm_head`)."""
+    count = len(found.layers)
     hidden = found.hidden
-    yield Bare(prefix + row.embed + ".weight", (found.vocab, hidden)), ()
+    yield Bare(_joined(prefix, row.embed) + ".weight", (found.vocab, hidden)), ()
     for layer, numbers in alike(found.layers).items():
-        for part in of_layer(text, row, layer, f"{prefix}{row.layers}.{{layer}}."):
+        at = f"{prefix}{row.layers}.{{layer}}."
+        for part in (*of_layer(text, row, layer, at), *extras(row.extras, text, count, at, layer)):
             yield part, numbers
-    for part in norm(prefix + row.final_norm, hidden, bias=row.norm_bias):
+    for part in extras(row.ends, text, count, prefix):
+        yield part, ()
+    for part in norm(prefix + row.final_norm, hidden, bias=row.norm_bias) if row.final_norm else ():
         yield part, ()
     if not found.tied:
         yield Bare(head + ".weight", (found.vocab, hidden)), ()
+        if switched(text, row.head_bias):
+            yield Bare(head + ".bias", (found.vocab,)), ()
     yield from _mtp(text, row, found, prefix)
+
+
+def _joined(prefix: str, name: str) -> str:
+    """`../` leads out of the last part of the prefix."""
+    if name.startswith("../"):
+        return prefix.rstrip(".").rpartition(".")[0] + "." + name[3:]
+    return prefix + name
 
 
 def alike(layers: tuple[Layer, ...]) -> dict[Layer, tuple[int, ...]]:
@@ -45,7 +59,7 @@ def of_layer(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
         parts += norm(at + name, hidden, bias=row.norm_bias)
     if layer.heads and layer.mixer is not Mixer.NONE:
         parts += attention(text, row, layer, at + row.attention)
-    parts += state(text, layer, at)
+    parts += state(text, row, layer, at)
     parts += mlp(text, row, layer, at)
     return parts
 
@@ -68,6 +82,6 @@ def _mtp(text: Settings, row: Family, found: Architecture, prefix: str) -> Itera
         yield part, numbers
     for name in ("enorm", "hnorm", "shared_head.norm"):
         yield Bare(f"{at}{name}.weight", (hidden,)), numbers
-    yield Linear(at + "eh_proj", hidden, 2 * hidden), numbers
+    yield Bare(at + "eh_proj.weight", (hidden, 2 * hidden)), numbers
     for name in ("embed_tokens", "shared_head.head"):
         yield Bare(f"{at}{name}.weight", (found.vocab, hidden)), numbers

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from lyc.inspection.families import Family, family
 from lyc.inspection.safetensors_header import BITS
 from lyc.inspection.sections import Sections
 from lyc.inspection.tensors.decoder import decoder
-from lyc.inspection.tensors.parts import Bare
-from lyc.inspection.tensors.stored import plain
+from lyc.inspection.tensors.parts import Bare, Linear
+from lyc.inspection.tensors.schemes import Quantization, Scheme
+from lyc.inspection.tensors.stored import stored
 from lyc.records.architecture import Architecture, TensorGroup
 
 _SAFETENSORS = {"bfloat16": "BF16", "float16": "F16", "half": "F16", "float32": "F32", "float": "F32"}
 
 
-def expected(found: Sections, built: Architecture) -> tuple[TensorGroup, ...]:
+def expected(found: Sections, built: Architecture, quantized: Quantization | None = None) -> tuple[TensorGroup, ...]:
     """Groups by config.json alone, in Hugging Face's names and the stored form."""
     dtype = _SAFETENSORS.get(built.dtype, "BF16")
     row = family(found.text.model_type) or Family()
     groups: list[TensorGroup] = []
-    for part, layers in decoder(found.text, row, built, "model.", "lm_head"):
+    for part, layers in decoder(found.text, row, built, row.model, row.head):
         if isinstance(part, Bare):
             groups.append(TensorGroup(part.name, part.shape, part.dtype or dtype, layers))
         else:
-            groups += plain(part, dtype, layers)
+            for scheme, numbers in _schemes(part, layers, quantized):
+                groups += stored(part, scheme, dtype, numbers)
     return tuple(groups)
+
+
+def _schemes(
+    part: Linear, layers: tuple[int, ...], quantized: Quantization | None
+) -> Iterator[tuple[Scheme | None, tuple[int, ...]]]:
+    """How it is stored, and in which layers; more than one where a quantization names single layers."""
+    if quantized is None or (quantized.only_experts and not part.experts):
+        yield None, layers
+        return
+    name = part.name.replace("{expert}", "0")
+    if not quantized.numbered or not layers:
+        yield quantized.scheme(name.replace("{layer}", str(layers[0]) if layers else "0")), layers
+        return
+    found: dict[Scheme | None, list[int]] = {}
+    for at in layers:
+        found.setdefault(quantized.scheme(name.replace("{layer}", str(at))), []).append(at)
+    for scheme, numbers in found.items():
+        yield scheme, tuple(numbers)
 
 
 def total(groups: Iterable[TensorGroup]) -> int:

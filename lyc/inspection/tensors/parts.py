@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Linear:
     """A matrix of out × into elements, which a quantization may pack. bias: a vector of `out` beside it.
 
-    experts: how many of it a layer has, 0 = one. packed: their weights stand in one tensor, experts first; transposed
-    says whether that tensor has the inputs before the outputs.
+    experts: how many of it a layer has, 0 = one. packed: their weights stand in one tensor, experts first. turned: the
+    inputs stand before the outputs.
     """
 
     name: str
@@ -19,7 +19,7 @@ class Linear:
     bias: bool = False
     experts: int = 0
     packed: bool = False
-    transposed: bool = False
+    turned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from lyc.inspection.families import Family
 from lyc.inspection.settings import Settings
 from lyc.inspection.tensors.parts import Bare, Linear, Part, norm
 from lyc.records.architecture import Layer, Mixer, State
 
 
-def state(text: Settings, layer: Layer, at: str) -> list[Part]:
+def state(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
     """Of one layer under the prefix of the layer. Nothing for layers without a state."""
     found = layer.state
     if found is None:
@@ -15,9 +16,9 @@ def state(text: Settings, layer: Layer, at: str) -> list[Part]:
     hidden = text.need("hidden_size")
     match layer.mixer:
         case Mixer.MAMBA1:
-            return _mamba1(text, found, hidden, at)
+            return _mamba1(text, found, hidden, at + row.state)
         case Mixer.MAMBA2 | Mixer.FULL:
-            return _mamba2(text, found, hidden, at)
+            return _mamba2(text, found, hidden, at + row.state)
         case Mixer.GATED_DELTA:
             return _gated_delta(text, found, hidden, at + "linear_attn.")
         case Mixer.KIMI_DELTA:
@@ -30,12 +31,8 @@ def state(text: Settings, layer: Layer, at: str) -> list[Part]:
             return []
 
 
-def _where(text: Settings, at: str) -> str:
-    return at + ("mixer." if text.model_type in ("mamba", "mamba2", "falcon_mamba", "nemotron_h") else "mamba.")
-
-
 def _mamba1(text: Settings, found: State, hidden: int, at: str) -> list[Part]:
-    at, inner, size = _where(text, at), found.heads * found.head_size, found.state_size
+    inner, size = found.heads * found.head_size, found.state_size
     rank = text.whole("mamba_dt_rank") or text.whole("time_step_rank") or -(-hidden // 16)
     bias = text.flag("use_bias") or text.flag("mamba_proj_bias")
     parts: list[Part] = [
@@ -51,7 +48,7 @@ def _mamba1(text: Settings, found: State, hidden: int, at: str) -> list[Part]:
 
 
 def _mamba2(text: Settings, found: State, hidden: int, at: str) -> list[Part]:
-    at, inner = _where(text, at), found.heads * found.head_size
+    inner = found.heads * found.head_size
     mixed = inner + 2 * found.groups * found.state_size
     bias = text.flag("mamba_proj_bias") or text.flag("use_bias") or text.flag("add_bias_linear")
     parts: list[Part] = [
