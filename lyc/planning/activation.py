@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lyc.planning.activation_encoder import encoder
+from lyc.planning.activation_encoder import Encoding, encoder, largest_item
 from lyc.planning.activation_experts import experts
 from lyc.planning.activation_forward import forward
 from lyc.planning.activation_moments import Moment, Tensor, peak
-from lyc.planning.activation_runner import V2, runner
+from lyc.planning.activation_runner import V0, V2, runner
 from lyc.planning.activation_sampler import rows, sampler
 from lyc.planning.defaults import pools
 from lyc.records.architecture import Architecture
@@ -56,25 +56,40 @@ def _moments(
     stays = max((one[0] for one in routed), key=_total, default=())
     inside = max((one[1] for one in routed), key=_total, default=())
     kept = [*stays, Tensor("cuBLAS", _cublas(card)), Tensor("small", _SMALL)]
-    moments = [forward(layers, hidden, serving, card, found).beside(inside)]
+    int8 = facts.quantization == "compressed-tensors" and _int8(facts)
+    moments = [forward(architecture, layers, serving, card, runner=found, int8=int8).beside(inside)]
     if not stage.embeds:
         kept.append(Tensor(f"from the stage before 2×{tokens}×{hidden}", 2 * tokens * hidden * item))
-    cached: tuple[Tensor, ...] = ()
-    if stage.embeds:
-        images, cached, _ = encoder(architecture.towers, hidden, serving)
-        if images is not None:
-            moments.append(images)
+    images: Encoding | None = encoder(architecture, serving) if stage.embeds else None
+    cached = images.kept if images else ()
     moments[0] = moments[0].beside(cached)
+    if images:
+        moments.append(images.moment)
     if stage.samples and not pools(facts):
-        count = rows(serving)
+        count = _sampled(architecture, serving, found)
         copies = 1 if found == V2 else 2  # the rows that are sampled, and random ones like them
-        moment, _ = sampler(architecture.vocab, serving, card, found)
+        moment = sampler(architecture.vocab, count, serving, card, found)
         hiddens = (
             Tensor(f"hidden {tokens}×{hidden}", tokens * hidden * item),
             Tensor(f"rows {copies}×{count}×{hidden}", copies * count * hidden * item),
         )
         moments.append(moment.beside((*hiddens, *cached)))
     return moments, tuple(kept)
+
+
+def _sampled(architecture: Architecture, serving: Serving, found: str) -> int:
+    """Rows of the dummy batch: V0 took only as many sequences as have room for the largest item each."""
+    count = rows(serving)
+    if found == V0 and architecture.towers:
+        tokens = max(largest_item(architecture, tower)[0] for tower in architecture.towers)
+        count = max(min(count, serving.max_num_batched_tokens // tokens), 1)
+    return count
+
+
+def _int8(facts: ModelFacts) -> bool:
+    groups = facts.quantization_detail.get("config_groups")
+    text = str(groups)
+    return "input_activations" in text and "'int'" in text.partition("input_activations")[2].partition("}")[0]
 
 
 def _total(tensors: tuple[Tensor, ...]) -> int:
@@ -106,12 +121,13 @@ def _buffers(architecture: Architecture, serving: Serving, stage: Stage, found: 
 def _unaligned(architecture: Architecture, serving: Serving, card: Card, stage: Stage) -> Term | None:
     """The Triton sampler compiled for an odd vocabulary spills registers, for which the driver sets memory aside."""
     triton = (0, 17) <= serving.version < (0, 21)
-    if not triton or not stage.samples or serving.tp * serving.pp > 1 or architecture.vocab % 2 == 0:
+    if not triton or not stage.samples or serving.pp > 1 or architecture.vocab % 2 == 0:
         return None
-    size = int(0.21 * GIB) if card.compute_capability == 90 else int(0.1 * GIB)
+    gib = (0.21 if serving.tp == 1 else 0.06) if card.compute_capability == 90 else 0.1
+    size = int(gib * GIB)
     return Term(
         "non_torch", "sampler's spilled registers", size, f"vocabulary {architecture.vocab} is odd",
-        "fitted: rows 14 to 16 (H100, 0.19), 0.21 GiB more than with an even vocabulary", size // 2,
+        "fitted: rows 14 to 16 and 72 to 74 (H100, 0.19), beside those of an even vocabulary", size // 2,
     )  # fmt: skip
 
 

@@ -42,26 +42,26 @@ def rows(serving: Serving) -> int:
     return min(serving.max_num_seqs, serving.max_num_batched_tokens)
 
 
-def sampler(vocabulary: int, serving: Serving, card: Card, runner: str) -> tuple[Moment, tuple[Tensor, ...]]:
-    """(the fullest moment of sampling, what stays allocated after it)."""
-    count, width = rows(serving), 4 if serving.dtype == "float32" else 2
+def sampler(vocabulary: int, count: int, serving: Serving, card: Card, runner: str) -> Moment:
+    """The fullest moment of sampling `count` rows."""
+    width = 4 if serving.dtype == "float32" else 2
     cell = count * vocabulary * 4
     raw = Tensor(f"logits {count}×{vocabulary}", count * padded(vocabulary, serving.tp) * width)
     single = () if width == 4 and runner != V2 else (Tensor("in float32", cell),)
     if runner == V2 and not _samples_v2(serving.version):
-        return Moment("sampler", (raw, *(single if serving.version < (0, 28) else ()))), ()
+        return Moment("sampler", (raw, *(single if serving.version < (0, 28) else ())))
     if runner != V2 and (runner == V0 or serving.version < (0, 17) or count < 8):
         own = 5 if count >= 128 else 8
         sort = (Tensor("sorted values", cell), Tensor("indices", 2 * cell), Tensor("sort", own * cell))
-        return Moment("sampler", (raw, *single, *sort)), ()
+        return Moment("sampler", (raw, *single, *sort))
     if _flashinfer(serving, card):
         pair = (Tensor("masked logits", cell), Tensor("probabilities", cell))
-        return Moment("sampler", (raw, *single, *pair)), ()
+        return Moment("sampler", (raw, *single, *pair))
     programs = min(multiprocessors(card), count)
     rounded = min(1 << (programs - 1).bit_length(), multiprocessors(card))
     buffer = Tensor(f"top-k buffer {rounded}×{vocabulary}", rounded * vocabulary * 4)
     tensors = (raw, *single, Tensor("probabilities", cell), *(() if runner == V2 else (Tensor("noise", cell),)))
-    return Moment("sampler", (*tensors, buffer)), (buffer,)
+    return Moment("sampler", (*tensors, buffer))
 
 
 def _samples_v2(version: tuple[int, ...]) -> bool:
