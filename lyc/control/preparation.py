@@ -173,5 +173,8 @@ def _describe(facts: ModelFacts, planned: Plan) -> str:
         parts.append(f"{show_bytes(facts.weights_bytes)} of weights")
     if planned.max_model_len:
         parts.append(f"context {planned.max_model_len}")
-    parts.append(f"{planned.engine.distribution} {planned.engine.version} on {planned.accelerator}")
+    if (foretold := planned.forecast) is not None and planned.task == "generate":
+        parts.append(f"KV cache for {foretold.kv_tokens} tokens ({foretold.concurrency:.1f} requests of full length)")
+    cards = f"{planned.accelerator_count} × " if planned.accelerator_count > 1 else ""
+    parts.append(f"{planned.engine.distribution} {planned.engine.version} on {cards}{planned.accelerator}")
     return ", ".join(part for part in parts if part)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from lyc.planning import budget, cuda_graphs, defaults, kv_layout, parallelism
 from lyc.planning.activation import activation
-from lyc.planning.cards import runs
 from lyc.planning.non_torch import non_torch
+from lyc.planning.precision import BF16, runs
 from lyc.planning.weights import weights
 from lyc.planning.weights_active import active_bytes
 from lyc.records.architecture import Architecture
@@ -122,8 +122,10 @@ def fit(
 def _impossible(facts: ModelFacts, architecture: Architecture, serving: Serving, card: Card) -> Reason | None:
     if text := parallelism.impossible(architecture, facts.quantization_detail, serving.tp, serving.pp, serving.version):
         return Reason("impossible-split", text)
-    if text := runs(card, serving.quantization, serving.version):
+    if text := runs(card, serving.quantization, serving.version, facts.quantization_detail):
         return Reason("card-cannot-run", text)
+    if serving.dtype == "bfloat16" and card.compute_capability is not None and card.compute_capability < BF16:
+        return Reason("card-cannot-run", f"{card.product} has no bfloat16: ask for --dtype float16")
     if text := budget.start_refusal(card, serving):
         return Reason("too-much-asked", text)
     return None

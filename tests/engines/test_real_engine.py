@@ -111,7 +111,7 @@ def test_the_command_is_understood_word_by_word(engine_bin: Path, folder: Path, 
     """vLLM's own parser takes every option of a plan for the CPU and of one for GPUs, and means the same by it."""
     plans = [
         replace(PLAN, engine_args={"max-num-seqs": "4", "enforce-eager": "false", "compilation-config.mode": "0"}),
-        Plan(engine=pinned(on_cpu=False), accelerator="h100", accelerator_count=2, tensor_parallel=2, max_model_len=1024, dtype="auto",
+        Plan(engine=pinned(on_cpu=False), accelerator="h100", tensor_parallel=2, max_model_len=1024, dtype="auto",
              quantization="fp8", speculative_method="ngram"),
     ]  # fmt: skip
     code = (
