@@ -1,4 +1,4 @@
-"""A deploy on a host's own GPUs: how many cards, what is passed on to the engine, and what is told when it cannot be."""
+"""A deploy on a host's own GPUs: how many cards, what the engine is told, and what a person is told when it cannot be."""
 
 from __future__ import annotations
 
