@@ -1,4 +1,4 @@
-"""A deploy on a host's own GPUs: how many cards, what the engine is told, and what a person is told when it cannot be."""
+"""A deploy on a host's own GPUs: how many cards, what the engine and a person are told."""
 
 from __future__ import annotations
 
