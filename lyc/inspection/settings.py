@@ -82,12 +82,14 @@ class Settings:
     missing: dict[str, None] = field(default_factory=dict)
 
     def get(self, name: str) -> object:
-        """The first value that is not None, of what is written and then of the defaults, under any of its names."""
+        """What is written under any of its names, else the default. A written null means none, not the default."""
         names = (name, *ALIASES.get(name, ()))
         for source in (self.written, self.defaults):
             for key in names:
                 if (value := source.get(key)) is not None:
                     return value
+            if any(key in source for key in names):
+                return None
         return None
 
     def writes(self, name: str) -> bool:

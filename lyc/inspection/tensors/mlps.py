@@ -17,7 +17,11 @@ def mlp(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
         parts += dense(row, at + row.mlp, hidden, layer, bias=switched(text, row.mlp_bias))
     if layer.experts is not None:
         parts += _router(text, row, layer.experts, hidden, at)
-        parts += _experts(row, layer.experts, hidden, at + row.moe, gated=layer.gated)
+        latent = text.whole("moe_latent_size")  # Nemotron 3: experts work in a narrower space
+        if latent:
+            parts += [Linear(at + row.moe + "fc1_latent_proj", latent, hidden)]
+            parts += [Linear(at + row.moe + "fc2_latent_proj", hidden, latent)]
+        parts += _experts(row, layer.experts, latent or hidden, at + row.moe, gated=layer.gated)
         parts += _shared(row, layer.experts, hidden, at, gated=layer.gated)
     return parts
 
