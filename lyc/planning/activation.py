@@ -56,8 +56,7 @@ def _moments(
     stays = max((one[0] for one in routed), key=_total, default=())
     inside = max((one[1] for one in routed), key=_total, default=())
     kept = [*stays, Tensor("cuBLAS", _cublas(card)), Tensor("small", _SMALL)]
-    int8 = facts.quantization == "compressed-tensors" and _int8(facts)
-    moments = [forward(architecture, layers, serving, card, runner=found, int8=int8).beside(inside)]
+    moments = [forward(architecture, layers, serving, card, runner=found, int8=_int8(facts)).beside(inside)]
     if not stage.embeds:
         kept.append(Tensor(f"from the stage before 2×{tokens}×{hidden}", 2 * tokens * hidden * item))
     images: Encoding | None = encoder(architecture, serving) if stage.embeds else None
@@ -87,9 +86,11 @@ def _sampled(architecture: Architecture, serving: Serving, found: str) -> int:
 
 
 def _int8(facts: ModelFacts) -> bool:
+    """Whether activations are quantized to 8-bit integers (compressed-tensors W8A8)."""
     groups = facts.quantization_detail.get("config_groups")
-    text = str(groups)
-    return "input_activations" in text and "'int'" in text.partition("input_activations")[2].partition("}")[0]
+    found = list(groups.values()) if isinstance(groups, dict) else []
+    inputs = [group.get("input_activations") for group in found if isinstance(group, dict)]
+    return any(isinstance(one, dict) and one.get("type") == "int" for one in inputs)
 
 
 def _total(tensors: tuple[Tensor, ...]) -> int:

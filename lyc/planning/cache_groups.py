@@ -2,83 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lyc.planning.cache_rules import Rules
 from lyc.planning.cache_specs import Keeps, Spec
 from lyc.records.serving import Stage
 
-Numbered = tuple[tuple[int, Spec], ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Layers that share block numbers. spec: of each. layers: on the stage. size: bytes of a block in these.
 
-    whole: bytes of a block in the group's layers of all stages.
+    whole: bytes of a block in the group's layers of all stages. text: how `size` comes about, where layers differ.
     """
 
     spec: Spec
     layers: int
     size: int
     whole: int
+    text: str = ""
 
 
-def groups(layers: Numbered, rules: Rules, stage: Stage) -> tuple[Group, ...]:
+def groups(by_spec: Mapping[Spec, Sequence[int]], rules: Rules, stage: Stage) -> tuple[Group, ...]:
     """The groups as the version makes them, each with its layers on this stage.
 
     vllm/v1/core/kv_cache_utils.py: get_kv_cache_config (0.9.2), get_kv_cache_groups and
     _get_kv_cache_groups_uniform_page_size (0.11.0 on).
     """
-    here = range(stage.first, stage.last)
     if not rules.whole:
-        layers = tuple((number, spec) for number, spec in layers if number in here)
-    if not layers:
+        by_spec = {spec: here for spec, numbers in by_spec.items() if (here := _on(stage, numbers))}
+    if not by_spec:
         return ()
-    kinds = {(spec.keeps, spec.reach, spec.tokens) for _, spec in layers}
-    if len(kinds) == 1:
-        return _one(layers, here, rules)
-    layers = _unify(layers)
-    by_spec: dict[Spec, list[int]] = {}
-    for number, spec in layers:
-        by_spec.setdefault(spec, []).append(number)
-    width = _width([len(numbers) for numbers in by_spec.values()], rules)
+    if len({(spec.keeps, spec.reach, spec.tokens) for spec in by_spec}) == 1:
+        return (_one(by_spec, rules, stage),)
+    unified = _unify(by_spec)
+    width = _width([len(numbers) for numbers in unified.values()], rules)
     found: list[Group] = []
-    for spec, numbers in by_spec.items():
+    for spec, numbers in unified.items():
         count = -(-len(numbers) // width)
         for at in range(count):
             members = numbers[at::count] if rules.whole else numbers[at * width : (at + 1) * width]
-            held = sum(number in here for number in members)
+            held = len(_on(stage, members))
             found.append(Group(spec, held, held * spec.page, len(members) * spec.page))
     return tuple(found)
 
 
-def _one(layers: Numbered, here: range, rules: Rules) -> tuple[Group, ...]:
+def _on(stage: Stage, numbers: Sequence[int]) -> Sequence[int]:
+    if stage.of == 1:
+        return numbers
+    return [number for number in numbers if stage.first <= number < stage.last]
+
+
+def _one(by_spec: Mapping[Spec, Sequence[int]], rules: Rules, stage: Stage) -> Group:
     """All layers keep the same tokens: one group, whatever their pages.
 
     Where pages differ (UniformTypeKVCacheSpecs), versions that do not project groups onto a stage divide its memory by
     the pages of the whole model.
     """
-    held = [spec for number, spec in layers if number in here]
-    whole, size = sum(spec.page for _, spec in layers), sum(spec.page for spec in held)
-    if not rules.projected and len({spec.page for _, spec in layers}) > 1:
+    held = {spec: len(_on(stage, numbers)) for spec, numbers in by_spec.items()}
+    whole = sum(spec.page * len(numbers) for spec, numbers in by_spec.items())
+    size = sum(spec.page * count for spec, count in held.items())
+    if not rules.projected and len({spec.page for spec in by_spec}) > 1:
         size = whole
-    return (Group((held or [layers[0][1]])[0], len(held), size, whole),)
+    kinds = tuple(f"{spec.text} × {count} layers" for spec, count in held.items() if count)
+    return Group(next(iter(by_spec)), sum(held.values()), size, whole, " + ".join(kinds))
 
 
-def _unify(layers: Numbered) -> Numbered:
+def _unify(by_spec: Mapping[Spec, Sequence[int]]) -> Mapping[Spec, Sequence[int]]:
     """Raise smaller pages to the largest: more tokens a block where it divides, padding where not.
 
     unify_kv_cache_spec_page_size, 0.12.0; padding of attention 0.24.0, of states 0.26.0.
     """
-    largest = max(spec.page for _, spec in layers)
-    raised: dict[Spec, Spec] = {}
-    for _, spec in layers:
-        if spec in raised or spec.page == largest:
-            continue
+    largest = max(spec.page for spec in by_spec)
+    raised: dict[Spec, list[int]] = {}
+    for spec, numbers in by_spec.items():
         ratio = largest // spec.page if spec.keeps is not Keeps.STATE and largest % spec.page == 0 else 1
-        raised[spec] = replace(spec, page=largest, tokens=spec.tokens * ratio)
-    return tuple((number, raised.get(spec, spec)) for number, spec in layers) if raised else layers
+        raised.setdefault(replace(spec, page=largest, tokens=spec.tokens * ratio), []).extend(numbers)
+    return raised
 
 
 def _width(counts: list[int], rules: Rules) -> int:

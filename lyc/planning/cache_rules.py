@@ -6,6 +6,7 @@ to 0.33.0. Between two versions that were read, a change is dated to the later o
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -60,6 +61,7 @@ class Rules:
     scheme_wins: bool
 
 
+@functools.lru_cache(maxsize=64)
 def rules(version: Version) -> Rules:
     """The rules of a version, given as numbers: (0, 19, 0)."""
     padding = None if version < (0, 12) else Fraction(5, 4) if version < (0, 18) else Fraction(3, 2)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from lyc.planning import cache_blocks, cache_dtype, cache_states
 from lyc.planning.cache_blocks import LATENT
 from lyc.planning.cache_rules import Rules
-from lyc.records.architecture import Architecture, Latent, Layer, Mixer
+from lyc.records.architecture import Architecture, Latent, Layer, Mixer, State
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Draft, Serving
 
@@ -44,9 +44,9 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Specs:
-    """layers: (number of the layer, its part), in the order in which vLLM meets them. band: relative."""
+    """by_spec: the numbers of the layers that have each part, in the order in which vLLM meets them. band: relative."""
 
-    layers: tuple[tuple[int, Spec], ...]
+    by_spec: Mapping[Spec, Sequence[int]]
     band: float = 0.0
 
 
@@ -69,19 +69,36 @@ def specs(facts: ModelFacts, architecture: Architecture, serving: Serving, rules
     """Of all layers of all stages, those of a draft last and on the last stage."""
     model = _Model(architecture, serving, rules, cache_dtype.resolve(facts, serving, rules))
     drafted, doubt = _drafted(architecture, serving.draft)
-    last = len(architecture.layers) - 1
-    layers = [*enumerate(architecture.layers), *((last, layer) for layer in drafted)]
-    tokens = {layer: _token(layer, model) for layer in dict.fromkeys(layer for _, layer in layers)}
-    states = {layer: _state(layer, model) for layer in tokens if layer.state is not None and rules.states}
-    token = max((size for size, _ in tokens.values()), default=0)
-    page = max((size for size, _ in states.values()), default=0)
+    alike = _alike((*architecture.layers, *drafted))
+    tokens = [_token(layer, model) for layer, _ in alike]
+    states = [_state(one, one.state, model) if one.state is not None and rules.states else None for one, _ in alike]
+    token = max((size for size, _ in tokens), default=0)
+    page = max((state[0] for state in states if state), default=0)
     block = cache_blocks.fitted(architecture.layers, serving, page=page, token=token, prefixes=rules.hybrid_prefixes)
-    room = block * token
-    parts = {
-        layer: (*_keys(layer, tokens[layer], block, model), *_recurrent(states.get(layer), room)) for layer in tokens
-    }
-    made = tuple((number, spec) for number, layer in layers for spec in parts[layer])
-    return Specs(made, max(doubt, _doubt(model)))
+    by_spec: dict[Spec, list[int]] = {}
+    last = len(architecture.layers) - 1
+    for (layer, numbers), one, state in zip(alike, tokens, states, strict=True):
+        for spec in (*_keys(layer, one, block, model), *_recurrent(state, block * token)):
+            by_spec.setdefault(spec, []).extend(min(number, last) for number in numbers)
+    for numbers in by_spec.values():
+        numbers.sort()
+    return Specs(by_spec, max(doubt, _doubt(model)))
+
+
+def _alike(layers: Sequence[Layer]) -> list[tuple[Layer, list[int]]]:
+    """Layers whose cache is alike, with their numbers. Most are one object, so few have to be compared."""
+    found: dict[tuple[object, ...], tuple[Layer, list[int]]] = {}
+    seen: dict[int, list[int]] = {}
+    for number, layer in enumerate(layers):
+        numbers = seen.get(id(layer))
+        if numbers is None:
+            key = (
+                layer.mixer, layer.kv_heads, layer.head_size, layer.value_head_size, layer.window, layer.shares_kv,
+                layer.latent, layer.state,
+            )  # fmt: skip
+            numbers = seen[id(layer)] = found.setdefault(key, (layer, []))[1]
+        numbers.append(number)
+    return list(found.values())
 
 
 def _keys(layer: Layer, token: tuple[int, str], block: int, model: _Model) -> Iterator[Spec]:
@@ -110,10 +127,9 @@ def _drafted(architecture: Architecture, draft: Draft | None) -> tuple[Sequence[
     return architecture.mtp, 0.0 if architecture.mtp else 0.1
 
 
-def _state(layer: Layer, model: _Model) -> tuple[int, str]:
+def _state(layer: Layer, state: State, model: _Model) -> tuple[int, str]:
     mixer = layer.mixer if layer.mixer in cache_states.MIXERS else Mixer.MAMBA2
-    ahead = model.serving.draft.tokens if model.serving.draft else 0
-    return cache_states.state_bytes(replace(layer, mixer=mixer), model.architecture.name, model.serving, ahead)
+    return cache_states.state_bytes(mixer, state, model.architecture.name, model.serving)
 
 
 def _token(layer: Layer, model: _Model) -> tuple[int, str]:

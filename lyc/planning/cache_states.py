@@ -5,24 +5,22 @@ from __future__ import annotations
 from math import prod
 
 from lyc.planning.cache_dtype import BYTES
-from lyc.records.architecture import Layer, Mixer, State
+from lyc.records.architecture import Mixer, State
 from lyc.records.serving import Serving
 
 MIXERS = frozenset({Mixer.MAMBA1, Mixer.MAMBA2, Mixer.GATED_DELTA, Mixer.KIMI_DELTA, Mixer.LIGHTNING, Mixer.SHORT_CONV})
 
 
-def state_bytes(layer: Layer, name: str, serving: Serving, ahead: int) -> tuple[int, str]:
-    """Bytes of a layer's state and the sum that gives them. ahead: tokens that are speculated.
+def state_bytes(mixer: Mixer, state: State, name: str, serving: Serving) -> tuple[int, str]:
+    """Bytes of a layer's state and the sum that gives them. name: of the architecture.
 
     vllm/model_executor/layers/mamba/mamba_utils.py MambaStateShapeCalculator and MambaStateDtypeCalculator, 0.10.2 to
     0.33.0. The heads are split over tp; groups that tp does not divide become tp (`extra_groups_for_head_shards`).
+    Speculated tokens lengthen the convolution's state.
     """
-    state = layer.state
-    if state is None:
-        return 0, "no state"
     element = BYTES.get(serving.dtype, 2)
-    recurrent = BYTES.get(_recurrent_dtype(layer.mixer, state, name, serving), element)
-    conv, matrix = _shapes(layer.mixer, state, serving, ahead)
+    recurrent = BYTES.get(_recurrent_dtype(mixer, state, name, serving), element)
+    conv, matrix = _shapes(mixer, state, serving)
     size = prod(conv) * element + prod(matrix) * recurrent
     parts = [
         f"{' × '.join(map(str, shape))} × {b} B" for shape, b in ((conv, element), (matrix, recurrent)) if prod(shape)
@@ -30,9 +28,10 @@ def state_bytes(layer: Layer, name: str, serving: Serving, ahead: int) -> tuple[
     return size, " + ".join(parts)
 
 
-def _shapes(mixer: Mixer, state: State, serving: Serving, ahead: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _shapes(mixer: Mixer, state: State, serving: Serving) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shapes of the convolution's and of the recurrent state on one GPU; (0,) where there is none."""
     tp, inner = serving.tp, state.heads * state.head_size
+    ahead = serving.draft.tokens if serving.draft else 0
     columns = max(state.conv_kernel - 1, 0)
     if mixer is Mixer.MAMBA1:
         return (columns, inner // tp), (inner // tp, state.state_size)

@@ -74,7 +74,7 @@ def _card(name: str, row: Mapping[str, Any]) -> Card:
         name=name,
         product=row["products"][0],
         vendor=row["vendor"],
-        memory=row["memory_gb"] * _GIGA,
+        memory=row["memory_gb"] * GIB,
         cuda_total=round(row["cuda_gib"] * GIB),
         measured=row["measured"],
         bandwidth=row["bandwidth_gb_s"] * _GIGA,

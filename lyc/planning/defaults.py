@@ -89,7 +89,7 @@ def model_length(facts: ModelFacts) -> int:
 def pools(facts: ModelFacts) -> bool:
     """Whether the model embeds or scores, by the name of its class: no sampler then."""
     name = facts.architecture.name if facts.architecture else "".join(facts.architectures[:1])
-    return name.endswith(_POOLERS)
+    return name.endswith(_POOLERS) and "Omni" not in name
 
 
 def in_force(facts: ModelFacts, card: Card, version: Version) -> str | None:

@@ -1,4 +1,5 @@
-"""What a plan costs, in exact decimals. Nothing is rounded here but in `show`; a month has 730 hours (365 days / 12).
+"""What a plan costs, in exact decimals. Nothing is rounded here: who shows a figure rounds it. A month has
+730 hours (365 days / 12).
 
 Speeds are floats and estimates; they enter by their shortest decimal form, so that the same speed gives the same price.
 """
@@ -6,7 +7,7 @@ Speeds are floats and estimates; they enter by their shortest decimal form, so t
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 
 from lyc.errors import UsageError
 from lyc.records.card import Price
@@ -104,13 +105,6 @@ def parse_token_price(text: str, where: str = "--per-token-price") -> tuple[Deci
             hint="write it like --per-token-price 0.60EUR/Mtoken",
         )
     return amount, match[2].upper()
-
-
-def show(amount: Decimal, currency: str = "") -> str:
-    """Two places, or three significant ones below 1; half is rounded up. `2.794` → `2.79`, `0.04567` → `0.0457`."""
-    places = 2 if amount >= 1 or amount <= 0 else max(2, 2 - amount.adjusted())
-    rounded = amount.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)
-    return f"{rounded:f} {currency}".rstrip()
 
 
 def _span(match: re.Match[str], text: str, where: str) -> set[int]:

@@ -1,12 +1,27 @@
-"""What the user's own vLLM options say of memory: read from `engine_args`, whose values are text."""
+"""vLLM's own options as a deployment carries them: text by name → what they ask of the planner."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 
 from lyc.errors import SpecError
-from lyc.units import parse_bytes, parse_tokens
+from lyc.records.deployment import DeploymentSpec
+from lyc.records.plan import EngineBuild
+from lyc.records.wish import Wish
+from lyc.spec.engine_words import engine_wish
+
+
+def asked(spec: DeploymentSpec, build: EngineBuild) -> Wish:
+    """What the spec's flags and engine options ask for. SpecError `bad-engine-arg` for a value that cannot be."""
+    words = {plain(name): value for name, value in spec.engine_args.items()}
+    words |= {"quantization": spec.quantization} if spec.quantization else {}
+    words |= {"max-model-len": str(spec.max_model_len)} if spec.max_model_len else {}
+    return engine_wish(words, version=numbers(build.version), wrong=_bad)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """`"0.32.0"` → (0, 32, 0)."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def given(engine_args: Mapping[str, str], name: str) -> str | None:
@@ -18,51 +33,6 @@ def plain(written: str) -> str:
     return written.lstrip("-").replace("_", "-")
 
 
-def whole(engine_args: Mapping[str, str], name: str) -> int | None:
-    """A number of things (`8k` is taken). SpecError `bad-engine-arg` where it is none."""
-    value = given(engine_args, name)
-    if value is None:
-        return None
-    try:
-        found = parse_tokens(value)
-    except ValueError as error:
-        raise _bad(name, str(error)) from error
-    if found < 1:
-        raise _bad(name, f"{value} is not a number of 1 or more")
-    return found
-
-
-def part(engine_args: Mapping[str, str], name: str) -> Fraction | None:
-    """A fraction in (0, 1]. SpecError `bad-engine-arg` where it is none."""
-    value = given(engine_args, name)
-    if value is None:
-        return None
-    try:
-        found = Fraction(value)
-    except (ValueError, ZeroDivisionError) as error:
-        raise _bad(name, f"{value!r} is not a number") from error
-    if not 0 < found <= 1:
-        raise _bad(name, f"{value} is not between 0 and 1")
-    return found
-
-
-def size(engine_args: Mapping[str, str], name: str) -> int | None:
-    """Bytes, `2GiB` or a bare number."""
-    value = given(engine_args, name)
-    if value is None:
-        return None
-    try:
-        return int(value) if value.isdigit() else parse_bytes(value)
-    except ValueError:
-        return parse_tokens(value)
-
-
-def switched_on(engine_args: Mapping[str, str], name: str) -> bool:
-    """Whether a flag is set: `enforce-eager`, `enforce-eager=true`."""
-    value = given(engine_args, name)
-    return value is not None and value.lower() not in ("false", "0", "no", "off")
-
-
 def compiles(engine_args: Mapping[str, str]) -> bool:
     """Whether the user asked for a compiled model: it takes minutes to start on a CPU, so it is not the default."""
     eager = given(engine_args, "enforce-eager")
@@ -72,11 +42,8 @@ def compiles(engine_args: Mapping[str, str]) -> bool:
     return bool(names & {"no-enforce-eager", "compilation-config", "optimization-level"})
 
 
-def _bad(name: str, why: str) -> SpecError:
+def _bad(name: str, why: str, hint: str) -> SpecError:
+    where = f"--engine-arg {name}"
     return SpecError(
-        "bad-engine-arg",
-        f"--{name} cannot be so",
-        why=why,
-        where=f"--engine-arg {name}",
-        hint="correct it, or leave it out",
+        "bad-engine-arg", f"--{name} cannot be so", why=why, where=where, hint=hint or "correct it, or leave it out"
     )

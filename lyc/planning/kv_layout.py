@@ -25,7 +25,7 @@ def layout(facts: ModelFacts, serving: Serving, stage: Stage) -> CacheLayout:
         return CacheLayout(0, 0, 0, 0, band=1.0)
     rule = rules(serving.version)
     kept = specs(facts, architecture, serving, rule)
-    found = cache_groups.groups(kept.layers, rule, stage)
+    found = cache_groups.groups(kept.by_spec, rule, stage)
     if not any(group.layers for group in found):
         return CacheLayout(0, 0, 0, 0, "no keys are kept", _source(serving), kept.band)
     block = max(group.size for group in found)
@@ -135,7 +135,7 @@ def _batches(serving: Serving) -> int:
 
 def _formula(found: tuple[Group, ...], block: int) -> str:
     largest = max(found, key=lambda group: group.size)
-    text = f"{largest.spec.text} × {largest.layers} layers = {block} B a block"
+    text = f"{largest.text or f'{largest.spec.text} × {largest.layers} layers'} = {block} B a block"
     if len(found) == 1:
         return text
     kinds: dict[tuple[Keeps, int], int] = {}

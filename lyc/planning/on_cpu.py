@@ -10,11 +10,11 @@ from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import ModelFacts
 from lyc.records.plan import EngineBuild, Forecast, HostFacts
 from lyc.records.serving import CacheLayout, Draft, Serving, Stage
+from lyc.records.wish import Wish
 from lyc.units import show_bytes
 
 HEADROOM = 0.95
 """Part of the available memory that a plan may use: the rest of the machine wants to live too."""
-_WIDE = ("float32", "float")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,16 @@ def on_cpu(
     freed: int,
 ) -> OnCpu:
     """One replica on the host's CPU. Raises NoFit with the figures."""
-    widened = engine_args.given(spec.engine_args, "dtype") in _WIDE and facts.dtype in ("bfloat16", "float16")
-    serving = _serving(spec, facts, draft, build, context, widened=widened)
+    wish = engine_args.asked(spec, build)
+    widened = wish.dtype == "float32" and facts.dtype in ("bfloat16", "float16")
+    serving = _serving(spec, facts, draft, wish, context, widened=widened)
     layout = kv_layout.layout(facts, serving, _whole(facts)) if facts.architecture else None
     if layout is not None:
         one_request: int | None = layout.request_bytes + layout.block_bytes  # vLLM keeps one block empty
     else:
         one_request = memory.kv_for(serving.max_model_len, facts, draft, widened=widened)
     fixed = memory.fixed(facts, draft, widened=widened)
-    wished = engine_args.size(spec.engine_args, "kv-cache-memory-bytes")
+    wished = wish.kv_cache_bytes
     if wished is not None and wished < (one_request or 0):
         raise _small_kv(wished, one_request or 0, context)
     least = wished or max(one_request or 0, memory.KV_LEAST)
@@ -65,24 +66,24 @@ def _serving(
     spec: DeploymentSpec,
     facts: ModelFacts,
     draft: ModelFacts | None,
-    build: EngineBuild,
+    wish: Wish,
     context: int | None,
     *,
     widened: bool,
 ) -> Serving:
     """Of vLLM's options those that decide about the KV cache on a CPU."""
-    wish, args = spec.speculative, spec.engine_args
+    speculative = spec.speculative
     own = facts.dtype if facts.dtype in ("bfloat16", "float16") else "bfloat16"
     return Serving(
-        version=tuple(int(part) for part in build.version.split(".") if part.isdigit()),
+        version=wish.version,
         dtype="float32" if widened else own,
-        kv_cache_dtype=engine_args.given(args, "kv-cache-dtype") or "auto",
+        kv_cache_dtype=wish.kv_cache_dtype or "auto",
         max_model_len=context or memory.DEFAULT_CONTEXT,
-        block_size=engine_args.whole(args, "block-size"),
-        max_num_seqs=engine_args.whole(args, "max-num-seqs") or memory.SEQUENCES,
-        max_num_batched_tokens=engine_args.whole(args, "max-num-batched-tokens") or memory.BATCHED_TOKENS,
+        block_size=wish.block_size,
+        max_num_seqs=wish.max_num_seqs or memory.SEQUENCES,
+        max_num_batched_tokens=wish.max_num_batched_tokens or memory.BATCHED_TOKENS,
         on_cpu=True,
-        draft=Draft(wish.method, wish.tokens or 1, draft) if wish else None,
+        draft=Draft(speculative.method, speculative.tokens or 1, draft) if speculative else None,
     )
 
 

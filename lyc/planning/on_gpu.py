@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lyc.errors import NoFit
@@ -77,23 +76,10 @@ def forecast(one: Fit) -> Forecast | None:
 
 
 def _wish(spec: DeploymentSpec, draft: ModelFacts | None, build: EngineBuild, card: Card) -> Wish:
-    args: Mapping[str, str] = spec.engine_args
     speculative = spec.speculative
-    return Wish(
-        version=tuple(int(part) for part in build.version.split(".") if part.isdigit()),
+    return replace(
+        engine_args.asked(spec, build),
         cards=(card,),
-        tp=engine_args.whole(args, "tensor-parallel-size"),
-        pp=engine_args.whole(args, "pipeline-parallel-size"),
-        quantization=spec.quantization,
-        dtype=engine_args.given(args, "dtype"),
-        kv_cache_dtype=engine_args.given(args, "kv-cache-dtype"),
-        max_model_len=spec.max_model_len,
-        max_num_seqs=engine_args.whole(args, "max-num-seqs"),
-        max_num_batched_tokens=engine_args.whole(args, "max-num-batched-tokens"),
-        utilization=engine_args.part(args, "gpu-memory-utilization"),
-        block_size=engine_args.whole(args, "block-size"),
-        enforce_eager=engine_args.switched_on(args, "enforce-eager"),
-        kv_cache_bytes=engine_args.size(args, "kv-cache-memory-bytes"),
         draft=Draft(speculative.method, speculative.tokens or 1, draft) if speculative else None,
         requantize=False,
     )

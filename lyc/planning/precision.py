@@ -90,6 +90,29 @@ def activations(method: str | None, detail: Detail | None = None) -> str:
     return "fp8" if name in _FP8 else "fp4" if name in _FP4 else "16"
 
 
+def formats(card: Card, version: tuple[int, ...]) -> dict[str, str]:
+    """Format of weights → `native`, `weights` (widened before they are multiplied), or `no`, in a fixed order."""
+    rows = {"bf16": "native" if card.bf16 else "no", "fp16": "native"}
+    for name, methods in _FORMATS.items():
+        held = [method for method in methods if runs(card, method, version) is None]
+        native = any(operand(card, method, "bfloat16").native for method in held)
+        rows[name] = "no" if not held else "native" if native else "weights"
+    capability = card.compute_capability
+    if card.int8:  # a scheme of compressed-tensors, `CompressedTensorsW8A8Int8`: 7.5 in every release
+        rows["int8"] = "native" if capability is None or 75 <= capability < NO_INT8 else "weights"
+    return rows
+
+
+_FORMATS = {
+    "fp8": ("fp8",),
+    "int8": ("compressed-tensors",),
+    "awq": ("awq", "auto_awq"),
+    "gptq": ("gptq", "auto_gptq"),
+    "mxfp4": ("mxfp4",),
+    "nvfp4": ("modelopt_fp4",),
+}
+
+
 def _scheme(detail: Detail | None) -> str:
     """Of the first group of a compressed-tensors config that says how activations are quantized."""
     groups = (detail or {}).get("config_groups")
