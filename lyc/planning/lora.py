@@ -23,6 +23,7 @@ from lyc.records.serving import Serving, Stage
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that `--max-lora-rank` takes; an adapter's own is rounded up to one."""
 
+_COUNTED_SINCE = (0, 8)
 _EXPERTS_SINCE = (0, 11, 2)
 _EXTRA_VOCABULARY_UNTIL = (0, 12)
 _EXTRA_VOCABULARY = 256  # `lora_extra_vocab_size`, dropped with 0.12
@@ -50,8 +51,11 @@ def rank_of(rank: int) -> int:
 
 
 def buffers(facts: ModelFacts, serving: Serving, stage: Stage) -> tuple[Buffer, ...]:
-    """Stacked A and B of every layer on this rank of `stage`; empty without an adapter."""
-    if serving.adapter is None or facts.architecture is None:
+    """Stacked A and B of every layer on this rank of `stage`; empty without an adapter.
+
+    Before 0.8 they were made after the figure was taken, and nothing counted them (`worker/model_runner.py` 0.7.3).
+    """
+    if serving.adapter is None or facts.architecture is None or serving.version < _COUNTED_SINCE:
         return ()
     rank = _Rank(facts, facts.architecture, serving, stage)
     return tuple(buffer for group in facts.tensors for buffer in rank.of(group))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from math import ceil, prod
 
 from lyc.planning.parameters_formats import EXPERTS_ONLY, WHILE_LOADING, axes, element, kept
@@ -122,41 +121,48 @@ class _Rank:
 
     def stack(self, groups: Iterable[TensorGroup], wanted: range | None, region: Region) -> list[Run]:
         """Runs of equal layers, in order. wanted: layer numbers to keep, None = all."""
-        members: dict[int, list[TensorGroup]] = {}
+        alike: dict[tuple[int, ...], list[TensorGroup]] = {}
         for group in groups:
-            for number in group.layers:
+            alike.setdefault(group.layers, []).append(group)
+        members: dict[int, tuple[int, ...]] = {}
+        sets = list(alike.values())
+        for index, numbers in enumerate(alike):
+            for number in numbers:
                 if wanted is None or number in wanted:
-                    members.setdefault(number, []).append(group)
-        layers = self._architecture.layers
+                    members[number] = (*members.get(number, ()), index)
         known: dict[tuple[object, ...], tuple[Parameter, ...]] = {}
         found: list[Run] = []
         for number in sorted(members):
-            layer = layers[number] if region is Region.TEXT and number < len(layers) else _NO_LAYER
-            if region is Region.MTP and self._architecture.mtp:
-                layer = self._architecture.mtp[0]
-            key = (*map(id, members[number]), layer.heads, layer.kv_heads)
+            layer = self._layer(number, region)
+            key = (members[number], layer.heads, layer.kv_heads)
             if key not in known:
-                known[key] = self.merged(members[number], layer)
+                known[key] = self.merged([group for index in members[number] for group in sets[index]], layer)
             if found and found[-1].parameters is known[key]:
                 found[-1] = Run(known[key], found[-1].layers + 1, region)
             else:
                 found.append(Run(known[key], 1, region))
         return found
 
+    def _layer(self, number: int, region: Region) -> Layer:
+        if region is Region.MTP and self._architecture.mtp:
+            return self._architecture.mtp[0]
+        layers = self._architecture.layers
+        return layers[number] if region is Region.TEXT and number < len(layers) else _NO_LAYER
+
     def merged(self, groups: Iterable[TensorGroup], layer: Layer) -> tuple[Parameter, ...]:
         """The parameters of one layer: tensors with the same module and leaf become one, in order of allocation."""
-        sizes: dict[tuple[int, str, str], Fraction] = {}
+        sizes: dict[tuple[int, str, str], float] = {}
         kinds: dict[tuple[int, str, str], tuple[Kind, bool]] = {}
         for group in groups:
             place = role(group.name)
             if not self._kept(place):
                 continue
             key = (place.order, place.module, place.leaf)
-            sizes[key] = sizes.get(key, Fraction(0)) + self._bytes(group, place, layer)
+            sizes[key] = sizes.get(key, 0.0) + self._bytes(group, place, layer)
             kinds[key] = (place.kind, place.rule is Rule.GUESS and len(group.shape) > 1)
         return tuple(
-            Parameter(f"{module}.{leaf}", *_swap(kinds[order, module, leaf], ceil(sizes[order, module, leaf])))
-            for order, module, leaf in sorted(sizes)
+            Parameter(f"{key[1]}.{key[2]}", kinds[key][0], ceil(size), kinds[key][1])
+            for key, size in sorted(sizes.items())
         )
 
     def _kept(self, place: Role) -> bool:
@@ -164,7 +170,7 @@ class _Rank:
         method = self._facts.quantization
         return kept(place.leaf, method=method, ordered=self._ordered, expert=expert, hopper=self._hopper)
 
-    def _bytes(self, group: TensorGroup, place: Role, layer: Layer) -> Fraction:
+    def _bytes(self, group: TensorGroup, place: Role, layer: Layer) -> float:
         shape = group.shape
         count = max(group.experts, 1)
         if place.packed and shape:
@@ -174,11 +180,12 @@ class _Rank:
             if wider is not None:
                 return wider * count
         local = self._share(shape, place, layer)
-        each = element(group.dtype, place.leaf, place.module, self._serving.dtype)
         if self._online is not None and self._quantized(group, place):
             each = self._online
-        if place.leaf == "weight_scale_inv" and self._marlin_fp8:
-            each = Fraction(2 * 128)  # Marlin keeps a 16-bit scale for each 128 inputs and one output
+        elif place.leaf == "weight_scale_inv" and self._marlin_fp8:
+            each = 2.0 * 128  # Marlin keeps a 16-bit scale for each 128 inputs and one output
+        else:
+            each = element(group.dtype, place.leaf, place.module, self._serving)
         return local * each * count
 
     def _quantized(self, group: TensorGroup, place: Role) -> bool:
@@ -188,47 +195,40 @@ class _Rank:
             return False
         return place.region is not Region.TOWER or self._serving.quantization == "bitsandbytes"
 
-    def _share(self, shape: tuple[int, ...], place: Role, layer: Layer) -> Fraction:
+    def _share(self, shape: tuple[int, ...], place: Role, layer: Layer) -> float:
         """Elements of the tensor that this rank holds."""
-        tp = self._tp
-        if not shape:
-            return Fraction(1)
+        tp, whole = self._tp, prod(shape)
         if place.rule is Rule.VOCABULARY:
-            if len(shape) == 1:
-                return Fraction(shape[0])
-            return Fraction(vocabulary_rows(shape[0]) * prod(shape[1:]), tp)
-        if tp == 1 or place.rule is Rule.WHOLE or prod(shape) == 1:
-            return Fraction(prod(shape))
-        if place.packed and len(shape) > 1:
-            return Fraction(prod(shape), tp)  # which axis is divided depends on the family, the size does not
+            if len(shape) < 2:
+                return whole
+            return vocabulary_rows(shape[0]) * prod(shape[1:]) / tp
+        if tp == 1 or place.rule is Rule.WHOLE or whole == 1:
+            return whole
+        flat = len(shape) == 2 and shape[1] == 1 and place.leaf == "weight"  # bitsandbytes keeps no shape
+        if (place.packed and len(shape) > 1) or flat:
+            return whole / tp  # which axis is divided depends on the family, the size does not
         outputs, inputs = axes(place.leaf) if len(shape) > 1 else (0, None)
         axis = inputs if place.rule is Rule.ROW else outputs
         if axis is None or shape[axis] == 1:
-            return Fraction(prod(shape))
-        extent = ceil(shape[axis] * self._part(place, layer, shape[axis]))
-        return Fraction(prod(shape) // shape[axis] * extent)
+            return whole
+        part, of = self._part(place, layer, shape[axis])
+        return whole // shape[axis] * -(-shape[axis] * part // of)
 
-    def _part(self, place: Role, layer: Layer, extent: int) -> Fraction:
-        """Which part of the divided axis a rank holds; more than 1/tp where heads or groups are copied."""
-        tp, even = self._tp, Fraction(1, self._tp)
+    def _part(self, place: Role, layer: Layer, extent: int) -> tuple[int, int]:
+        """Which part (a, b: a/b) of the divided axis a rank holds; more than 1/tp where heads or groups are copied."""
+        tp = self._tp
         if place.rule is Rule.KEY_VALUE and layer.kv_heads:
-            return Fraction(max(1, layer.kv_heads // tp), layer.kv_heads)
+            return max(1, layer.kv_heads // tp), layer.kv_heads
         if place.rule is Rule.QKV and layer.kv_heads and layer.heads:
-            mine = Fraction(layer.heads, tp) + 2 * max(1, layer.kv_heads // tp)
-            return mine / (layer.heads + 2 * layer.kv_heads)
+            mine = layer.heads + 2 * max(tp, layer.kv_heads // tp * tp)
+            return mine, tp * (layer.heads + 2 * layer.kv_heads)
         state = layer.state
         if place.rule in (Rule.MAMBA_IN, Rule.MAMBA_CONV) and state is not None and layer.mixer is Mixer.MAMBA2:
             inner, both = state.heads * state.head_size, 2 * state.groups * state.state_size
-            copied = both if state.groups % tp else Fraction(both, tp)
-            extra = inner + state.heads if place.rule is Rule.MAMBA_IN else 0
-            whole = inner + extra + both
-            if whole == extent:
-                return (Fraction(inner + extra, tp) + copied) / whole
-        return even if extent >= tp else Fraction(1)
-
-
-def _swap(kind: tuple[Kind, bool], size: int) -> tuple[Kind, int, bool]:
-    return kind[0], size, kind[1]
+            split = 2 * inner + state.heads if place.rule is Rule.MAMBA_IN else inner
+            if split + both == extent:
+                return split + (both * tp if state.groups % tp else both), tp * extent
+        return (1, tp) if extent >= tp else (1, 1)
 
 
 def vocabulary_rows(rows: int) -> int:

@@ -6,50 +6,51 @@ Sources: vLLM's quantization methods (`vllm/model_executor/layers/quantization/*
 
 from __future__ import annotations
 
-from fractions import Fraction
+from lyc.records.serving import Serving
 
 STORED = {
-    "F64": Fraction(8), "I64": Fraction(8), "U64": Fraction(8), "C64": Fraction(8),
-    "F32": Fraction(4), "I32": Fraction(4), "U32": Fraction(4),
-    "F16": Fraction(2), "BF16": Fraction(2), "I16": Fraction(2), "U16": Fraction(2),
-    "F8_E4M3": Fraction(1), "F8_E5M2": Fraction(1), "F8_E8M0": Fraction(1), "F8_E4M3FNUZ": Fraction(1),
-    "F8_E5M2FNUZ": Fraction(1), "I8": Fraction(1), "U8": Fraction(1), "BOOL": Fraction(1),
-    "F6_E2M3": Fraction(3, 4), "F6_E3M2": Fraction(3, 4), "F4": Fraction(1, 2),
+    "F64": 8.0, "I64": 8.0, "U64": 8.0, "C64": 8.0, "F32": 4.0, "I32": 4.0, "U32": 4.0,
+    "F16": 2.0, "BF16": 2.0, "I16": 2.0, "U16": 2.0,
+    "F8_E4M3": 1.0, "F8_E5M2": 1.0, "F8_E8M0": 1.0, "F8_E4M3FNUZ": 1.0, "F8_E5M2FNUZ": 1.0,
+    "I8": 1.0, "U8": 1.0, "BOOL": 1.0, "F6_E2M3": 0.75, "F6_E3M2": 0.75, "F4": 0.5,
 }  # fmt: skip
+"""Bytes of an element by safetensors' dtype, exact in binary."""
 RUNTIME = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "float64": 8}
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 _AT_RUNTIME = frozenset(("weight", "bias", "scales"))
 _ALWAYS_F32 = frozenset(("A_log", "A", "e_score_correction_bias", "expert_bias"))
+_DEQUANTIZED_SCALES = (0, 10)  # BitsAndBytesModelLoader._dequantize_dq
 
 # Bytes a weight takes when vLLM quantizes while loading: matrix, and scales beside it.
-_FP8_TENSOR = Fraction(1)
-_FP8_BLOCK = Fraction(1) + Fraction(4, 128 * 128)  # one float32 for 128 × 128
-_MXFP8 = Fraction(1) + Fraction(1, 32)
-_NVFP4 = Fraction(1, 2) + Fraction(1, 16)
-_MXFP4 = Fraction(1, 2) + Fraction(1, 32)
-_NF4 = Fraction(1, 2) + Fraction(4, 64)  # `absmax` is kept as float32 for 64 weights (BitsAndBytesModelLoader)
+_FP8_TENSOR = 1.0
+_FP8_BLOCK = 1 + 4 / (128 * 128)  # one float32 for 128 × 128
+_MXFP8 = 1 + 1 / 32
+_NVFP4 = 1 / 2 + 1 / 16
+_MXFP4 = 1 / 2 + 1 / 32
+_NF4 = 1 / 2 + 4 / 64  # `absmax` is kept as float32 for 64 weights
 WHILE_LOADING = {
     "fp8": _FP8_TENSOR, "fp8_per_tensor": _FP8_TENSOR, "fp8_per_channel": _FP8_TENSOR, "fp8_per_block": _FP8_BLOCK,
-    "ptpc_fp8": _FP8_TENSOR, "fbgemm_fp8": _FP8_TENSOR, "mxfp8": _MXFP8, "int8_per_channel_weight_only": Fraction(1),
-    "bitsandbytes": _NF4, "nvfp4_per_token": _NVFP4, "mxfp4": _MXFP4, "experts_int8": Fraction(1),
+    "ptpc_fp8": _FP8_TENSOR, "fbgemm_fp8": _FP8_TENSOR, "mxfp8": _MXFP8, "int8_per_channel_weight_only": 1.0,
+    "bitsandbytes": _NF4, "nvfp4_per_token": _NVFP4, "mxfp4": _MXFP4, "experts_int8": 1.0,
 }  # fmt: skip
 EXPERTS_ONLY = frozenset(("experts_int8", "mxfp4"))
 
 
-def element(dtype: str, leaf: str, module: str, runtime: str) -> Fraction:
+def element(dtype: str, leaf: str, module: str, serving: Serving) -> float:
     """Bytes of one element of a stored tensor once loaded.
 
     Floats that are weights, biases or GPTQ's and AWQ's scales take the runtime dtype, whatever the file has; other
     scales and packed integers stay as stored; a few are float32 always. An unknown dtype counts two bytes.
+    bitsandbytes' scales, stored in one byte, are unpacked to float32 since 0.10.
     """
     name = module.rsplit(".", 1)[-1]
     if leaf == "e_score_correction_bias" or name in _ALWAYS_F32:
-        return Fraction(4)
+        return 4.0
     if dtype in _FLOATS and leaf in _AT_RUNTIME:
-        return Fraction(RUNTIME.get(runtime, 2))
-    if leaf.startswith("weight.absmax"):
-        return Fraction(4)  # nested quantization of the scales is undone while loading
-    return STORED.get(dtype, Fraction(2))
+        return float(RUNTIME.get(serving.dtype, 2))
+    if leaf == "weight.absmax" and serving.version >= _DEQUANTIZED_SCALES:
+        return 4.0
+    return STORED.get(dtype, 2.0)
 
 
 def kept(leaf: str, *, method: str | None, ordered: bool, expert: bool, hopper: bool) -> bool:

@@ -8,7 +8,6 @@ Sources: `vllm/model_executor/layers/quantization/mxfp4.py` (0.10.2 to 0.18) and
 from __future__ import annotations
 
 import enum
-from fractions import Fraction
 
 from lyc.planning.parameters_roles import Role
 from lyc.records.card import Card
@@ -42,7 +41,7 @@ def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
-def padded(shape: tuple[int, ...], place: Role, hidden: int, serving: Serving, card: Card | None) -> Fraction | None:
+def padded(shape: tuple[int, ...], place: Role, hidden: int, serving: Serving, card: Card | None) -> float | None:
     """Bytes of one expert's share of a packed MXFP4 tensor on one rank; None where it is not one.
 
     shape: without the experts' axis, as gpt-oss stores it: `*_blocks` (outputs, inputs/32, 16), `*_scales` (outputs,
@@ -58,16 +57,16 @@ def padded(shape: tuple[int, ...], place: Role, hidden: int, serving: Serving, c
     if place.leaf == "bias":
         inner = shape[0] // 2 if not down else 0
         outputs = _up(hidden, of_hidden) if down else 2 * _up(-(-inner // tp), of_inner)
-        return Fraction(outputs * (2 if chosen is Kernel.MARLIN else 4))
+        return float(outputs * (2 if chosen is Kernel.MARLIN else 4))
     whole = shape[1] * _BLOCK if down else shape[0] // 2
     inner = _up(-(-whole // tp), of_inner)
     width = _up(hidden, of_hidden)
     outputs, inputs = (width, inner) if down else (2 * inner, width)
     if chosen is not Kernel.TRITON:
-        return Fraction(outputs * inputs // (2 if place.leaf == "blocks" else _BLOCK))
+        return float(outputs * inputs // (2 if place.leaf == "blocks" else _BLOCK))
     if place.leaf == "blocks":
         packed = inputs // 2
-        return Fraction(outputs * (_up(packed, 64) if serving.version >= _SWIZZLED else packed))
+        return float(outputs * (_up(packed, 64) if serving.version >= _SWIZZLED else packed))
     groups = inputs // _BLOCK
     layout = _up(outputs, 256) * _up(groups, 2)
-    return Fraction(layout + (outputs * groups if serving.version < _SCALES_FREED else 0))
+    return float(layout + (outputs * groups if serving.version < _SCALES_FREED else 0))

@@ -100,7 +100,7 @@ _GATE_UP = _words("gate_proj up_proj w1 w3 gate_up_proj fc13 linear_fc1_gate up_
 _COLUMN = _words(
     "fc1 c_fc dense_h_to_4h fc_in q_b_proj kv_b_proj linear_fc1 linear_1 w_in g_proj b_proj a_proj f_b_proj g_b_proj "
     "in_proj_qkvz in_proj_qkv in_proj_z in_proj_ba in_proj_b in_proj_a dt_proj A_log D A dt_bias sinks sink "
-    "per_layer_model_projection conv1d q_conv1d k_conv1d v_conv1d c_fc2 gate linear_in output_gate conv"
+    "per_layer_model_projection conv1d q_conv1d k_conv1d v_conv1d c_fc2 gate linear_in output_gate conv fc"
 )
 _ROW = _words(
     "o_proj out_proj down_proj w2 dense dense_4h_to_h c_proj fc2 wo Wo linear_fc2 linear_2 attn_out fc_out x_proj "
@@ -111,7 +111,7 @@ _WHOLE = _words(
     "weights_proj wq_b f_a_proj g_a_proj fc1_latent_proj fc2_latent_proj per_layer_input_gate per_layer_projection "
     "correction_coefs prediction_coefs modality_router layer_scalar wpe embed_positions position_embeddings "
     "correct_output_scale router_weight coefficient altup_projections altup_unembed_projections "
-    "indexers_proj linear_attn_gate"
+    "indexers_proj eh_proj"
 )
 _VOCABULARY = _words(
     "embed_tokens wte word_embeddings embed_in tok_embeddings embeddings token_embedding embed_tokens_per_layer "
@@ -130,6 +130,8 @@ _REPLICATED_PROJECTORS = _words("mlp1 resampler aligner connector modality_proje
 
 
 _ROUTERS = _words("gate router layer")
+_GRANITE_EXPERTS = _words("input_linear output_linear")
+_MLP_MODULES = _words("gate_proj up_proj gate_up_proj down_proj w1 w2 w3 fc1 fc2 gate router")
 _BY_NAME: Mapping[str, tuple[Rule, str, int]] = {
     name: (rule, joined, order)
     for names, rule, joined, order in (
@@ -156,7 +158,7 @@ def role(name: str) -> Role:
     parts = name.split(".")
     path, module, leaf = _split(parts)
     region = _region(path, module, leaf)
-    experts = "experts" in path or module == "experts"
+    experts = "experts" in path or (module in _GRANITE_EXPERTS and "shared_mlp" not in path)
     packed = experts and "{expert}" not in path
     if region is Region.TOWER:
         return _tower(path, module, leaf)
@@ -188,7 +190,9 @@ def _region(path: list[str], module: str, leaf: str) -> Region:
     names = {*path, module}
     if names & _DROPPED or leaf in _DROPPED:
         return Region.DROPPED
-    if names & _TOWERS and not names & {"self_attn", "language_model", "text_model"} - {"self_attn"}:
+    if "{layer}" in path and (module in _VOCABULARY or path[-1] == "shared_head") and module != "norm":
+        return Region.DROPPED  # MTP layers share embedding and head with the model
+    if names & _TOWERS and "language_model" not in names:
         return Region.TOWER
     if names & _MTP:
         return Region.MTP
@@ -198,7 +202,7 @@ def _region(path: list[str], module: str, leaf: str) -> Region:
 def _kind(path: list[str], module: str, rule: Rule) -> Kind:
     if rule is Rule.VOCABULARY or module in ("wpe", "embed_positions"):
         return Kind.EMBEDDING
-    if any(part in _MLP_PARTS for part in path):
+    if any(part in _MLP_PARTS for part in path) or module in _MLP_MODULES:
         return Kind.MLP
     if any(part in _ATTENTION_PARTS for part in path):
         return Kind.ATTENTION
@@ -216,8 +220,10 @@ def _rule(path: list[str], module: str, leaf: str) -> tuple[Rule, str, int]:
         return Rule.VOCABULARY, module, 0
     if module == "conv1d" and "linear_attn" in path:
         return Rule.COLUMN, f"{inside}.conv1d", 1
-    if module in _ROUTERS and (inside in _MLP_PARTS or inside in _ROUTERS):
+    if module in _ROUTERS and inside not in ("self_attn", "attention"):
         return Rule.WHOLE, f"{inside}.gate", 4
+    if inside == "mlp" and "merger" in path and module in ("0", "2"):
+        return (Rule.COLUMN if module == "0" else Rule.ROW), f"merger.{module}", 6
     rule, joined, order = _BY_NAME.get(module, (Rule.GUESS, "", 3))
     if rule is Rule.ROW and inside in _MLP_PARTS:
         order = 6

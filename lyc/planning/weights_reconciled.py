@@ -31,7 +31,7 @@ class Reconciled:
 
 def stored_bytes(facts: ModelFacts) -> int:
     """Bytes of all tensors of the checkpoint as `facts.tensors` has them."""
-    total = sum(group.count * prod(group.shape) * STORED.get(group.dtype, Fraction(2)) for group in facts.tensors)
+    total = sum(group.count * prod(group.shape) * STORED.get(group.dtype, 2.0) for group in facts.tensors)
     return int(total)
 
 
@@ -69,7 +69,7 @@ def reconciled(facts: ModelFacts) -> Reconciled:
 def _table(facts: ModelFacts) -> int:
     """Bytes of one embedding or head, as stored."""
     sizes = [
-        int(prod(group.shape) * STORED.get(group.dtype, Fraction(2)))
+        int(prod(group.shape) * STORED.get(group.dtype, 2.0))
         for group in facts.tensors
         if role(group.name).kind is Kind.EMBEDDING and "per_layer" not in group.name
     ]
@@ -77,10 +77,14 @@ def _table(facts: ModelFacts) -> int:
 
 
 def _towers(architecture: Architecture) -> int:
-    return sum(_tower(tower) for tower in architecture.towers) * RUNTIME.get(architecture.dtype, 2)
+    elements = sum(_tower(tower, architecture.hidden) for tower in architecture.towers)
+    return elements * RUNTIME.get(architecture.dtype, 2)
 
 
-def _tower(tower: Tower) -> int:
-    """Elements of a transformer: four square matrices, two of the MLP, three where it is narrow and so gated."""
+def _tower(tower: Tower, hidden: int) -> int:
+    """Elements of a transformer: four square matrices, two of the MLP (three where it is narrow and so gated), and a
+    projector of two matrices, the first of four patches together where there are images.
+    """
     matrices = 3 if tower.intermediate <= 3 * tower.hidden else 2
-    return tower.layers * (4 * tower.hidden**2 + matrices * tower.hidden * tower.intermediate)
+    layers = tower.layers * (4 * tower.hidden**2 + matrices * tower.hidden * tower.intermediate)
+    return layers + (4 if tower.kind == "vision" else 1) * tower.hidden * hidden + hidden**2
