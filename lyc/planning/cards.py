@@ -90,6 +90,7 @@ def _card(name: str, row: Mapping[str, Any]) -> Card:
         link_bandwidth=row["link_gb_s"] * _GIGA,
         aliases=tuple(row["aliases"]),
         products=tuple(row["products"]),
+        memory_kind=row["memory_kind"],
     )
 
 

@@ -11,7 +11,9 @@ single rows; they are of vLLM 0.6 to 0.23 with CUDA graphs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lyc.planning.precision import Operand, operand
 from lyc.planning.work import Work, work
@@ -21,30 +23,41 @@ from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving
 
 SOURCE = "roofline of lyc.planning.performance; constants fitted to public benchmarks of vLLM 0.6 to 0.23"
-LOADS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What a vendor's kernels reach. read: part of the bandwidth; multiply: part of the dense rate in a long prompt.
+    """What a vendor's kernels reach. read: part of the bandwidth, by kind of memory; multiply: part of the dense rate
+    in a long prompt, mixed: the same in a model with experts, whose matrices are many and small.
 
-    layer, expert: seconds of launches and tails that a layer costs, and that its experts add. eager: the factor without
-    CUDA graphs. fixed: seconds a step for scheduling and sampling.
+    Seconds: layer for the launches and tails of a layer, expert and latent for what experts and MLA add to it, request
+    for what the processor does for each request of a step, step for the rest. eager: the factor without CUDA graphs.
     """
 
-    read: float
+    read: Mapping[str, float]
     multiply: float
+    mixed: float
     layer: float
     expert: float
+    latent: float
+    request: float
+    step: float
     eager: float
-    fixed: float
     band: float
 
 
-CUDA = Platform(read=0.85, multiply=0.5, layer=60e-6, expert=40e-6, eager=4.0, fixed=0.3e-3, band=0.3)
-ROCM = Platform(read=0.7, multiply=0.35, layer=200e-6, expert=100e-6, eager=2.0, fixed=0.5e-3, band=0.6)
-EXCHANGE = {"nvlink": 40e-6, "xgmi": 50e-6, "pcie": 50e-6}
-"""Seconds of one all-reduce of nearly nothing, with the wait for the slowest card. A layer has two."""
+CUDA = Platform(
+    # Inline ECC of GDDR6 takes a sixteenth of the transfers; HBM carries it beside the data.
+    read={"HBM": 0.85, "GDDR ECC": 0.78, "GDDR": 0.9},
+    multiply=0.5, mixed=0.25, layer=60e-6, expert=40e-6, latent=30e-6, request=8e-6, step=0.3e-3, eager=4.0, band=0.3,
+)  # fmt: skip
+ROCM = Platform(
+    read={"HBM": 0.7},
+    multiply=0.35, mixed=0.15, layer=200e-6, expert=100e-6, latent=60e-6, request=8e-6, step=0.5e-3, eager=2.0,
+    band=0.6,
+)  # fmt: skip
+EXCHANGE = {"nvlink": 13e-6, "xgmi": 17e-6, "pcie": 17e-6}
+"""Seconds of an all-reduce of nearly nothing, for each doubling of the cards, with the wait for the slowest."""
 LINK = 0.6
 """Part of a link's bandwidth that an all-reduce reaches."""
 ACCEPTANCE = {"mtp": 0.7, "eagle3": 0.65, "eagle": 0.6, "draft_model": 0.6, "medusa": 0.5, "ngram": 0.25, "suffix": 0.3}
@@ -62,13 +75,15 @@ def speed(
     active_bytes: int,
     kv_token_bytes: float,
     per_token: Work | None = None,
-) -> Speed:
-    """At `concurrency` requests of `context` tokens.
+) -> Speed | None:
+    """At `concurrency` requests of `context` tokens; None on a card whose rates are not known.
 
     active_bytes: of weights that one step of so many requests reads, over all GPUs. kv_token_bytes: of KV cache (and
     recurrent state) a token of such a request holds on the mean, over all GPUs. per_token: `work(facts.architecture)`,
-    for those who ask often; `facts.architecture` must not be None then nor without.
+    for those who ask often; without it `facts.architecture` must not be None.
     """
+    if not card.bandwidth or not (card.bf16 or card.fp16):
+        return None
     if per_token is None:
         if facts.architecture is None:
             raise ValueError("the speed of a model without an architecture cannot be told")
@@ -95,11 +110,6 @@ def speed(
     )
 
 
-def loads(most: int) -> tuple[int, ...]:
-    """The numbers of requests at which a table tells the speed: powers of two up to `most`, and `most` itself."""
-    return tuple(sorted({load for load in LOADS if load <= most} | {max(most, 1)}))
-
-
 def acceptance(method: str, tokens: int) -> float:
     """Tokens that one step yields on the mean: 1 + a + a² + …; 1 without drafts."""
     rate = next((rate for name, rate in ACCEPTANCE.items() if name in method), ACCEPTANCE["draft_model"])
@@ -119,13 +129,28 @@ class _Model:
         return ROCM if self.card.vendor == "amd" else CUDA
 
     @property
+    def read(self) -> float:
+        """Part of the bandwidth that is reached."""
+        kind = "HBM" if not self.card.memory_kind.startswith("GDDR") else "GDDR ECC" if self.ecc else "GDDR"
+        return self.platform.read.get(kind, self.platform.read["HBM"])
+
+    @property
+    def ecc(self) -> bool:
+        return self.card.memory_kind.endswith("ECC")
+
+    @property
+    def multiply(self) -> float:
+        """Part of the dense rate that is reached."""
+        return self.platform.mixed if self.work.moe else self.platform.multiply
+
+    @property
     def bandwidth(self) -> float:
         """Of the cards of one stage together, as kernels reach it."""
-        return self.card.bandwidth * self.platform.read * self.serving.tp
+        return self.card.bandwidth * self.read * self.serving.tp
 
     @property
     def rate(self) -> float:
-        return self.operand.rate * self.platform.multiply * self.serving.tp
+        return self.operand.rate * self.multiply * self.serving.tp
 
     @property
     def wide_rate(self) -> float:
@@ -145,21 +170,24 @@ class _Model:
         multiplied = tokens * self.work.linear / self.rate
         multiplied += tokens * (self.work.head + self.work.scores(context)) / self.wide_rate
         read = moved / self.bandwidth
-        return max(read, multiplied) + self.overhead(tokens), "memory" if read >= multiplied else "compute"
+        latency = self.overhead(tokens) + part * self.platform.request
+        return max(read, multiplied) + latency, "memory" if read >= multiplied else "compute"
 
     def overhead(self, tokens: int) -> float:
         """Seconds of a step that are neither reading nor multiplying, for `tokens` at once."""
         platform = self.platform
         eager = platform.eager if self.serving.enforce_eager else 1.0
-        launched = (self.work.layers * platform.layer + self.work.moe * platform.expert) * eager
-        return launched + self.exchanged(tokens) + platform.fixed * self.serving.pp
+        layers = (
+            self.work.layers * platform.layer + self.work.moe * platform.expert + self.work.latent * platform.latent
+        )
+        return layers * eager + self.exchanged(tokens) + platform.step * self.serving.pp
 
     def exchanged(self, tokens: int) -> float:
-        """Seconds of all-reduces in all layers: a latency, and 2·(tp−1)/tp of the message over the link."""
+        """Seconds of all-reduces, two a layer: a latency, and 2·(tp−1)/tp of the message over the link."""
         tp, pp = self.serving.tp, self.serving.pp
         link = max(self.card.link_bandwidth, 1) * LINK
         message = tokens * self.work.hidden * 2
-        once = EXCHANGE[self.card.link] + message * 2 * (tp - 1) / tp / link if tp > 1 else 0.0
+        once = EXCHANGE[self.card.link] * math.log2(tp) + message * 2 * (tp - 1) / tp / link
         return 2 * self.work.layers * once + (pp - 1) * (message / link + EXCHANGE[self.card.link])
 
     def first_token(self, context: int, active: int) -> float:
@@ -191,10 +219,10 @@ class _Model:
         part = -(-batch // pp)
         text = (
             f"step {step * 1e3:.1f} ms = max(({active / 1e9:.2f} GB + {part}·{context}·{kv_token / 1e3:.1f} kB) / "
-            f"({self.platform.read}·{self.card.bandwidth / 1e9:.0f} GB/s·{tp}), "
+            f"({self.read}·{self.card.bandwidth / 1e9:.0f} GB/s·{tp}), "
             f"{part}·{self.work.linear / 1e9:.1f} GFLOP / "
-            f"({self.platform.multiply}·{self.operand.rate / 1e12:.0f} T{self.operand.name}·{tp})) + "
-            f"{self.overhead(part) * 1e3:.1f} ms for {self.work.layers} layers"
+            f"({self.multiply}·{self.operand.rate / 1e12:.0f} T{self.operand.name}·{tp})) + "
+            f"{(self.overhead(part) + part * self.platform.request) * 1e3:.1f} ms for {self.work.layers} layers"
         )
         return text + (f"; {accepted:.2f} tokens a step (assumed)" if accepted != 1.0 else "")
 
@@ -220,8 +248,3 @@ def _method(facts: ModelFacts, serving: Serving) -> str | None:
 
 def _detail(facts: ModelFacts) -> dict[str, object]:
     return facts.quantization_detail
-
-
-def without_draft(serving: Serving) -> Serving:
-    """The same start without speculative decoding, to compare with."""
-    return replace(serving, draft=None)

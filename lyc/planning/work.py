@@ -29,8 +29,8 @@ class Work:
     """Of one token over all layers.
 
     linear: operations of the layers' matrices; head: of the output matrix, which a prompt passes once. attention: what
-    grows with the text. state: bytes of recurrent state of one request. launches: the number of layers, those with
-    more kernels counted more. moe: layers with experts.
+    grows with the text. state: bytes of recurrent state of one request. layers: all; moe: those with experts; latent:
+    those with MLA.
     """
 
     linear: int
@@ -39,6 +39,7 @@ class Work:
     state: int
     layers: int
     moe: int
+    latent: int
     hidden: int
 
     def scores(self, keys: int) -> int:
@@ -49,11 +50,12 @@ class Work:
 def work(architecture: Architecture) -> Work:
     """Layers that are one object or equal are counted together, so this takes microseconds a layer."""
     attention: list[Attention] = []
-    linear = state = moe = 0
+    linear = state = moe = latent = 0
     for layer, count in Counter(architecture.layers).items():
         linear += count * (_mixing(layer, architecture.hidden) + _mlp(layer, architecture.hidden))
         state += count * _state(layer)
         moe += count if layer.experts else 0
+        latent += count if layer.mixer in _LATENT else 0
         if score := _score(layer):
             reach = layer.latent.index_top_k if layer.latent and layer.latent.index_top_k else layer.window
             attention.append(Attention(count, score, reach))
@@ -64,6 +66,7 @@ def work(architecture: Architecture) -> Work:
         state=state,
         layers=len(architecture.layers),
         moe=moe,
+        latent=latent,
         hidden=architecture.hidden,
     )
 

@@ -10,12 +10,13 @@ from decimal import Decimal
 class Card:
     """One kind of GPU.
 
-    name: as `--gpu` takes it (`h100`, `a100-40`). cuda_total: bytes that CUDA reports, always less than the nominal
-    size; measured: whether that was seen on a real card or derived. bandwidth: bytes/s. bf16, fp16, fp8, fp4: dense
-    operations a second of the matrix units (a multiply-add counts two), 0 = the card has none. compute_capability: 90
-    means 9.0; None on AMD. link: nvlink | pcie | xgmi. per_host: the most in one machine as sold. sources: where each
-    figure comes from. int8: as bf16. link_bandwidth: bytes/s that one card sends to the others of its host. aliases:
-    other names that `--gpu` takes. products: as nvidia-smi prints it; the first is `product`.
+    name: as `--gpu` takes it (`h100`, `a100-40`). memory: bytes as sold, where a GB is 2^30; memory_kind: `HBM3`,
+    `GDDR6 ECC` (error correction that takes part of it). cuda_total: bytes that CUDA reports, always less; measured:
+    whether that was seen on a real card or derived. bandwidth: bytes/s. bf16, fp16, fp8, fp4, int8: dense operations a
+    second of the matrix units (a multiply-add counts two), 0 = the card has none. compute_capability: 90 means 9.0;
+    None on AMD. link: nvlink | pcie | xgmi; link_bandwidth: bytes/s that one card sends to the others of its host.
+    per_host: the most in one machine as sold. sources: where each figure comes from. aliases: other names that `--gpu`
+    takes. products: as nvidia-smi prints it; the first is `product`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Card:
     link_bandwidth: int = 0
     aliases: tuple[str, ...] = ()
     products: tuple[str, ...] = ()
+    memory_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class Price:
     """What one card costs for an hour.
 
     currency: ISO code, as billed. dated: ISO day on which it was seen; empty = unknown. source: who asks it. country:
-    where the machine stands (ISO 3166, `FI`); empty = unknown. region: the provider's own name of the place. page: where
-    the price was read.
+    where the machine stands (ISO 3166, `FI`); empty = unknown. region: the provider's own name of the place. page:
+    where the price was read.
     """
 
     amount: Decimal

@@ -1,0 +1,212 @@
+"""`lyc gpus`: the cards that lyc knows, what they run, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lyc.cli.options import Json, card_names
+from lyc.cli.price_options import PriceFile, PriceWords, Residency, price_book
+from lyc.cli.session import open_session
+from lyc.units import GIB
+
+if TYPE_CHECKING:
+    from lyc.cli.output import Output
+    from lyc.planning.prices import PriceBook
+    from lyc.records.card import Card, Price
+
+EXAMPLES = """
+lyc gpus
+lyc gpus h100
+lyc gpus --residency eu --price h100=2.79EUR/h@FI
+lyc gpus --json | jq -r '.gpus[] | select(.usable_gib > 79) | .name'
+"""
+
+_TERA = 10**12
+_SHORT = {"bf16": "bf16", "fp8": "fp8", "int8": "int8", "awq": "int4", "mxfp4": "mxfp4", "nvfp4": "nvfp4"}
+"""Format → as the table has it. Every card runs fp16; where awq runs, gptq does too."""
+
+
+def gpus(  # noqa: PLR0917  Typer hands them over by name
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="One GPU, with all sources.", autocompletion=card_names),
+    ] = None,
+    price: PriceWords = None,
+    prices: PriceFile = None,
+    residency: Residency = None,
+    as_json: Json = False,
+) -> None:
+    """List the GPUs that lyc knows, or show one."""
+    from lyc.engines.versions import VLLM_VERSION
+    from lyc.planning.cards import CARDS, find
+    from lyc.planning.prices import parse_residency
+
+    output = open_session(context, as_json=as_json).output
+    book = price_book(price, prices)
+    allowed = None if residency is None else parse_residency(residency)
+    version = tuple(int(part) for part in VLLM_VERSION.split("."))
+    if name is not None:
+        card = find(name)
+        offers = book.of(card, allowed)
+        output.answer({"gpu": _document(card, offers, version)}, _one(output, card, offers, version))
+        return
+    rows = [(card, book.of(card, allowed)) for card in CARDS.values()]
+    shown = [row for row in rows if row[1] or allowed is None]
+    documents = [_document(card, offers, version) for card, offers in shown]
+    output.answer({"gpus": documents, "rates": _rates(book)}, _table(output, shown, version) if shown else "")
+    if not as_json:
+        _talk(output, residency, len(rows) - len(shown))
+
+
+def _talk(output: Output, residency: str | None, hidden: int) -> None:
+    output.say("~ weights alone: they are widened before they are multiplied")
+    if hidden:
+        output.say(f"{hidden} more have no price of which it is known to be in {residency}")
+    output.hint("lyc gpus NAME   with every price and every source\n--price h100=2.79EUR/h   for your own")
+
+
+def _table(output: Output, rows: Sequence[tuple[Card, tuple[Price, ...]]], version: tuple[int, ...]) -> str:
+    columns = (
+        "NAME", "GIB", "GB", "TB/S", "BF16", "FP8", "FP4", "CC", "PRICE/H", "SEEN", "AT", "RUNS", "PRODUCT",
+    )  # fmt: skip
+    cells = [
+        (
+            card.name,
+            f"{card.cuda_total / GIB:.1f}",
+            str(card.memory // GIB),
+            f"{card.bandwidth / _TERA:.2f}",
+            _rate(card.bf16),
+            _rate(card.fp8),
+            _rate(card.fp4),
+            _capability(card),
+            _money(offers[0]) if offers else "-",
+            _seen(offers[0]) if offers else "-",
+            offers[0].source if offers else "-",
+            _runs(card, version),
+            card.product,
+        )
+        for card, offers in rows
+    ]
+    numbers = ("GIB", "GB", "TB/S", "BF16", "FP8", "FP4", "CC", "PRICE/H")
+    return output.table(columns, cells, spare=("PRODUCT", "AT", "GB", "SEEN", "CC", "RUNS"), numbers=numbers)
+
+
+def _one(output: Output, card: Card, offers: Sequence[Price], version: tuple[int, ...]) -> str:
+    from lyc.planning.precision import formats
+
+    held = formats(card, version)
+    native = " ".join(name for name, how in held.items() if how == "native")
+    weights = " ".join(name for name, how in held.items() if how == "weights")
+    refused = " ".join(name for name, how in held.items() if how == "no")
+    seen = "seen" if card.measured else "derived"
+    rates = ", ".join(f"{name} {_rate(rate)}" for name, rate in _rates_of(card).items() if rate)
+    lines = [
+        f"{output.paint(card.name, 'bold')}  {card.product}",
+        "",
+        *_pairs((
+            ("memory", f"{card.cuda_total / GIB:.2f} GiB for CUDA ({seen}), sold as {card.memory // GIB} GB"),
+            ("bandwidth", f"{card.bandwidth / _TERA:.3f} TB/s"),
+            ("TFLOPS", f"{rates} (dense, fp32 accumulate)"),
+            ("capability", _capability(card)),
+            ("link", f"{card.link}, {card.link_bandwidth // 10**9} GB/s each way"),
+            ("per machine", f"up to {card.per_host}"),
+            ("runs", native),
+            ("as weights", weights),
+            ("runs not", refused),
+            ("also", ", ".join(card.aliases)),
+        )),
+        "",
+        output.paint("PRICES", "dim"),
+        *(_offer(offer) for offer in offers),
+        *(() if offers else ("  none known",)),
+        "",
+        output.paint("SOURCES", "dim"),
+        *_pairs(tuple((field, text) for field, _, text in (line.partition(": ") for line in card.sources))),
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _pairs(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"  {name:<{width}}  {text}" for name, text in rows if text]
+
+
+def _offer(offer: Price) -> str:
+    place = ", ".join(part for part in (offer.country, offer.region) if part) or "place unknown"
+    return f"  {_money(offer):>10}/h  {_seen(offer):<10}  {offer.source} ({place})" + (
+        f"; {offer.page}" if offer.page else ""
+    )
+
+
+def _document(card: Card, offers: Sequence[Price], version: tuple[int, ...]) -> dict[str, object]:
+    from lyc.planning.precision import formats
+
+    return {
+        "name": card.name,
+        "product": card.product,
+        "vendor": card.vendor,
+        "aliases": list(card.aliases),
+        "nominal_gb": card.memory // GIB,
+        "usable_gib": round(card.cuda_total / GIB, 2),
+        "measured": card.measured,
+        "bandwidth_gb_per_second": card.bandwidth // 10**9,
+        "tflops": {name: rate / _TERA for name, rate in _rates_of(card).items()},
+        "compute_capability": _capability(card) or None,
+        "link": card.link,
+        "link_gb_per_second": card.link_bandwidth // 10**9,
+        "per_host": card.per_host,
+        "runs": formats(card, version),
+        "prices": [
+            {
+                "amount": str(offer.amount),
+                "currency": offer.currency,
+                "dated": offer.dated or None,
+                "source": offer.source,
+                "country": offer.country or None,
+                "region": offer.region or None,
+                "page": offer.page or None,
+            }
+            for offer in offers
+        ],
+        "sources": list(card.sources),
+    }
+
+
+def _rates(book: PriceBook) -> dict[str, object]:
+    per_euro = {code: str(rate) for code, rate in book.rates.per_euro.items()}
+    return {"per_euro": per_euro, "dated": book.rates.dated, "source": book.rates.source}
+
+
+def _rates_of(card: Card) -> dict[str, int]:
+    return {"bf16": card.bf16, "fp16": card.fp16, "int8": card.int8, "fp8": card.fp8, "fp4": card.fp4}
+
+
+def _rate(rate: int) -> str:
+    return f"{rate / _TERA:.0f}" if rate else "-"
+
+
+def _capability(card: Card) -> str:
+    has = card.compute_capability
+    return "" if has is None else f"{has // 10}.{has % 10}"
+
+
+def _runs(card: Card, version: tuple[int, ...]) -> str:
+    from lyc.planning.precision import formats
+
+    marks = {"native": "", "weights": "~"}
+    held = formats(card, version)
+    return " ".join(f"{short}{marks[held[name]]}" for name, short in _SHORT.items() if held[name] in marks)
+
+
+def _money(offer: Price) -> str:
+    from lyc.cli.plan_words import money
+
+    return money(offer.amount, offer.currency)
+
+
+def _seen(offer: Price) -> str:
+    return offer.dated or ("yours" if not offer.page else "undated")
