@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lyc import __version__
-from lyc.cli import chat, completion, controller, deploy, doctor, down, keys, logs, ls, status
+from lyc.cli import chat, completion, controller, deploy, doctor, down, gpus, keys, logs, ls, plan, status
 from lyc.cli.commands import Command, Group
 from lyc.spec.settings import SETTINGS
 
@@ -38,6 +38,8 @@ def build() -> typer.Typer:
     )
     app.callback(cls=Group, invoke_without_command=True)(root)
     for name, function, examples in (
+        ("plan", plan.plan, plan.EXAMPLES),
+        ("gpus", gpus.gpus, gpus.EXAMPLES),
         ("deploy", deploy.deploy, deploy.EXAMPLES),
         ("ls", ls.ls, ls.EXAMPLES),
         ("status", status.status, status.EXAMPLES),

@@ -29,6 +29,16 @@ def deployment_names(incomplete: str) -> list[str]:
         return []
 
 
+def card_names(incomplete: str) -> list[str]:
+    """GPUs for the shell's completion, also the next one of a list with commas."""
+    try:
+        from lyc.planning.cards import CARDS
+    except Exception:  # noqa: BLE001  as above
+        return []
+    before, comma, word = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in ("auto", *CARDS) if name.startswith(word.lower())]
+
+
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.", autocompletion=deployment_names)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 

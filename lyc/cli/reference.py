@@ -80,6 +80,15 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 _DOCUMENTS = (
     (
+        "lyc plan",
+        "`{model, chosen, nearest, fits: [Fit], rejected: [Fit], notes}`, see [planning](plan.md#the-document);"
+        " exit 5 where `fits` is empty",
+    ),
+    (
+        "lyc plan --check",
+        "`{name, release, model, band_gib, compared: [{what, predicted, reported, error}]}`",
+    ),
+    (
         "lyc deploy",
         "`{name, state, url, key, model, release, host, changed, served_name, seconds, proof: {kind, answer,"
         " seconds}}`; `key` is null unless it was made just now",

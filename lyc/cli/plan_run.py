@@ -1,0 +1,212 @@
+"""One question to the planner, answered: find the model, survey the cards, show it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lyc.cli.plan_next import deploy_command, plan_command
+from lyc.cli.plan_words import cards, money, tokens
+from lyc.errors import NoFit
+from lyc.records.fit import Survey
+
+if TYPE_CHECKING:
+    from lyc.cli.plan_model import Planned
+    from lyc.cli.plan_prices import Market
+    from lyc.cli.plan_wish import Words
+    from lyc.cli.session import Session
+    from lyc.inspection import Read
+    from lyc.records.deployment import DeploymentSpec
+    from lyc.records.fit import Cost, Fit, Speed
+    from lyc.records.model import Listing, ModelRef
+    from lyc.records.wish import Wish
+
+_UNKNOWN = "unknown: "
+"""Begin of the notes that repeat what is unknown of the model; it is told with the model."""
+_LOADS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Requests at once for which `-v` tells the speed, as far as they have room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was typed. spec: of lyc.toml and the flags over it. written: the model as typed, None with `-f` alone."""
+
+    words: Words
+    spec: DeploymentSpec
+    written: str | None = None
+    file: Path | None = None
+    adapter: str | None = None
+    prices: tuple[str, ...] = ()
+    price_file: Path | None = None
+    residency: str | None = None
+    everything: bool = False
+    verbose: bool = False
+
+
+def answer(session: Session, question: Question) -> None:
+    """Print it. Raises what is wrong with the words or the model; NoFit `nothing-fits` (exit 5) after the answer."""
+    from lyc.cli.plan_document import survey_document
+    from lyc.cli.plan_view import survey_text
+    from lyc.cli.plan_wish import wish_of
+    from lyc.engines.versions import VLLM_VERSION
+    from lyc.spec.engine_words import check_length
+
+    wish, names = wish_of(question.words, question.spec, file=question.file, pinned=VLLM_VERSION)
+    market = _market(_on_cards(wish, names), question)
+    planned, wish = _found(session, question, market.wish)
+    check_length(wish, planned.longest)
+    found = _survey(session, question, planned, wish, market)
+    notes = (*(note for note in found.notes if not note.startswith(_UNKNOWN)), *_notes(question))
+    output = session.output
+    if output.as_json:
+        output.document(survey_document(planned, found, notes))
+        if found.chosen is None:
+            raise typer.Exit(NoFit.exit_code)
+        return
+    text = survey_text(output, planned, found, notes, everything=question.everything)
+    if question.verbose and (shown := found.chosen or found.nearest or next(iter(found.rejected), None)):
+        text += "\n\n" + _details(session, planned, wish, shown)
+    output.answer({}, text)
+    if output.live:
+        output.say("")
+    if found.chosen is None:
+        raise _nothing_fits(question, wish, found)
+    output.hint(deploy_command(question.written, question.file, found.chosen, question.words.engine, planned))
+
+
+def _on_cards(wish: Wish, names: Sequence[str]) -> Wish:
+    """Raises UsageError `unknown-gpu`."""
+    if wish.on_cpu:
+        return wish
+    from lyc.planning.cards import find
+
+    return replace(wish, cards=tuple({(card := find(name)).name: card for name in names}.values()))
+
+
+def _market(wish: Wish, question: Question) -> Market:
+    """Raises UsageError for what is wrong with the prices."""
+    from lyc.cli.plan_prices import Market, market
+    from lyc.cli.plan_wish import token_price
+    from lyc.cli.price_options import price_book
+
+    book = price_book(question.prices, question.price_file)
+    currency = token_price(question.words.per_token_price)[1]
+    return Market(wish, ()) if wish.on_cpu else market(wish, book, residency=question.residency, currency=currency)
+
+
+def _survey(session: Session, question: Question, planned: Planned, wish: Wish, market: Market) -> Survey:
+    from lyc.planning.survey import survey
+
+    if wish.on_cpu:
+        return _on_cpu(session, question, planned, wish)
+    if market.empty:
+        return Survey((), market.elsewhere)
+    found = survey(planned.facts, wish)
+    return replace(found, rejected=(*found.rejected, *market.elsewhere))
+
+
+def _on_cpu(session: Session, question: Question, planned: Planned, wish: Wish) -> Survey:
+    from lyc.cli.plan_cpu import on_cpu
+    from lyc.wiring import build_machine
+
+    host = build_machine(session.settings).host.facts()
+    return on_cpu(question.spec, question.words.engine, planned.facts, wish, host)
+
+
+def _found(session: Session, question: Question, wish: Wish) -> tuple[Planned, Wish]:
+    """The model's facts, and the wish with its draft and adapter in it."""
+    from lyc.cli.plan_model import draft, find
+
+    def look(ref: ModelRef) -> tuple[Listing, Read]:
+        return _look(session, question.spec, ref)
+
+    here = Path.cwd()
+    planned = find(question.spec.model, question.adapter, look, cwd=here)
+    wished = question.spec.speculative
+    second = draft(wished, planned, look, cwd=here) if wished else None
+    return planned, replace(wish, draft=second, adapter=planned.adapter)
+
+
+def _look(session: Session, spec: DeploymentSpec, ref: ModelRef) -> tuple[Listing, Read]:
+    from lyc.cli.credentials import needed
+    from lyc.records.model import SourceKind
+    from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+    from lyc.records.secret import Secret
+    from lyc.wiring import look
+
+    secrets = {name: Secret(text) for name, text in needed(replace(spec, model=str(ref)), os.environ).items()}
+    if ref.kind is SourceKind.LOCAL:
+        return look(session.settings, ref, credentials=secrets, s3_endpoint=spec.s3_endpoint)
+    with session.progress() as progress:  # a phase that only starts leaves nothing on the screen
+        progress.event(PhaseEvent(Phase.RESOLVE, PhaseStatus.STARTED, str(ref)))
+        return look(
+            session.settings,
+            ref,
+            credentials=secrets,
+            s3_endpoint=spec.s3_endpoint,
+            say=lambda line: progress.event(PhaseEvent(Phase.RESOLVE, PhaseStatus.PROGRESS, line)),
+        )
+
+
+def _notes(question: Question) -> list[str]:
+    notes = []
+    ignored = sorted(set(question.spec.engine_args) - set(_read_options()))
+    if ignored:
+        notes.append(f"the plan takes no notice of {', '.join(ignored)}")
+    return notes
+
+
+def _read_options() -> tuple[str, ...]:
+    from lyc.spec.engine_words import READ
+
+    return READ
+
+
+def _details(session: Session, planned: Planned, wish: Wish, fit: Fit) -> str:
+    from lyc.cli.plan_terms import loads_text, terms_text
+
+    text = terms_text(session.output, fit, wish)
+    loads = loads_text(session.output, _loads(planned, wish, fit))
+    return f"{text}\n\n{loads}" if loads else text
+
+
+def _loads(planned: Planned, wish: Wish, fit: Fit) -> list[tuple[Speed, Cost | None]]:
+    """Speed and cost for as many requests at once as have room."""
+    from lyc.planning.survey import priced
+
+    if fit.speed is None or fit.cache is None:
+        return []
+    context = fit.speed.context
+    room = min(fit.cache.tokens // context, fit.serving.max_num_seqs)
+    at_loads = (
+        priced(planned.facts, replace(wish, concurrency=load, context=context), fit) for load in _LOADS if load <= room
+    )
+    return [(one.speed, one.cost) for one in at_loads if one.speed is not None]
+
+
+def _nothing_fits(question: Question, wish: Wish, survey: Survey) -> NoFit:
+    """The error, with the nearest that would do as the command to type."""
+    first = next(iter(survey.rejected), None)
+    near = survey.nearest
+    if near is None:
+        return NoFit(
+            "nothing-fits",
+            "the model fits on no GPU that was looked at",
+            why=first.reasons[0].text if first and first.reasons else "",
+            hint="lyc gpus     every card that lyc knows",
+        )
+    hourly = f", {money(near.cost.per_hour, near.cost.currency)} an hour" if near.cost else ""
+    what = f"{cards(near)}{', ' + near.quantization if near.quantization else ''}"
+    return NoFit(
+        "nothing-fits",
+        "nothing fits as asked",
+        why=f"{cards(first)}: {first.reasons[0].text}" if first and first.reasons else "",
+        where="--gpu" if wish.cards else "",
+        hint=f"{plan_command(question.written, question.file, near, wish)}\n"
+        f"{what} would: context {tokens(near.serving.max_model_len)}{hourly}",
+    )

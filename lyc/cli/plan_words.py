@@ -1,0 +1,59 @@
+"""Figures of a plan as a person reads them. Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from lyc.records.fit import Fit
+from lyc.units import GIB
+
+_SIGNS = {"EUR": "€", "USD": "$", "GBP": "£"}
+
+
+def gib(count: int | None) -> str:
+    """16000000000 → `14.90 GiB`."""
+    return "-" if count is None else f"{count / GIB:.2f} GiB"
+
+
+def tokens(count: int | None) -> str:
+    """Context lengths as their names have them: 131072 → `128k`, 40960 → `40k`, 5000 → `5000`."""
+    if count is None:
+        return "-"
+    return f"{count // 1024}k" if count % 1024 == 0 and count >= 1024 else str(count)
+
+
+def parameters(count: int) -> str:
+    """8030261248 → `8.03 B`."""
+    for size, name in ((10**12, "T"), (10**9, "B"), (10**6, "M")):
+        if count >= size:
+            return f"{count / size:.3g} {name}"
+    return str(count)
+
+
+def money(amount: Decimal | None, currency: str) -> str:
+    """`€2.79`, `2.79 CHF`; without cents from a thousand on, and with as many places as a small amount needs."""
+    if amount is None:
+        return "-"
+    if amount >= 1000:
+        text = f"{amount:,.0f}"
+    elif amount >= Decimal("0.1") or amount == 0:
+        text = f"{amount:.2f}"
+    else:
+        text = f"{amount:.2g}" if amount >= Decimal("0.0001") else "<0.0001"
+    sign = _SIGNS.get(currency)
+    return f"{sign}{text}" if sign else f"{text} {currency}"
+
+
+def cards(fit: Fit) -> str:
+    """`h100`, `h100 × 2`."""
+    return fit.card.name if fit.count == 1 else f"{fit.card.name} × {fit.count}"
+
+
+def split(fit: Fit) -> str:
+    """How the cards share the model, where it is not by tensor parallelism alone: `tp 2, pp 2`; else empty."""
+    return "" if fit.serving.pp == 1 else f"tp {fit.serving.tp}, pp {fit.serving.pp}"
+
+
+def precision(fit: Fit) -> str:
+    """`as is`, or the method that is applied while the weights load."""
+    return fit.quantization or "as is"
