@@ -191,9 +191,7 @@ class _Rank:
     def _quantized(self, group: TensorGroup, place: Role) -> bool:
         if not place.linear or len(group.shape) < 2 or place.rule is Rule.GUESS:
             return False
-        if self._experts_only and place.kind is not Kind.EXPERTS:
-            return False
-        return place.region is not Region.TOWER or self._serving.quantization == "bitsandbytes"
+        return not (self._experts_only and place.kind is not Kind.EXPERTS)
 
     def _share(self, shape: tuple[int, ...], place: Role, layer: Layer) -> float:
         """Elements of the tensor that this rank holds."""

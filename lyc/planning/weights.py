@@ -14,6 +14,7 @@ from dataclasses import replace
 from lyc.planning.allocator import allocated
 from lyc.planning.lora import Buffer, buffers
 from lyc.planning.parameters import Parameter, Run, runs
+from lyc.planning.parameters_formats import EXPERTS_ONLY, WHILE_LOADING
 from lyc.planning.parameters_roles import Kind, Region
 from lyc.planning.weights_active import active_bytes
 from lyc.planning.weights_beside import Beside, beside
@@ -48,7 +49,7 @@ def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None
     extra = beside(facts, serving, stage, card)
     drafted = _draft(serving, stage, card)
     loras = buffers(facts, serving, stage)
-    found = _scaled(found, scale, serving.tp)
+    found = _scaled(found, scale, facts, serving)
     counted = _counted(found, extra, loras)
     plain = sum(p.size * run.layers for run in found for p in run.parameters)
     plain += sum(item.size * item.count for item in extra) + sum(item.size * item.count for item in loras)
@@ -88,24 +89,33 @@ def _counted(found: Sequence[Run], extra: Sequence[Beside], loras: Sequence[Buff
     """Bytes by the allocator, in vLLM's order: what comes first, the layers, what is made after loading, LoRA."""
     early = [([item.size], item.count) for item in extra if item.early]
     late = [([item.size], item.count) for item in extra if not item.early]
-    sizes = [([parameter.size for parameter in run.parameters], run.layers) for run in found]
+    lists: dict[int, list[int]] = {}
+    for run in found:
+        if id(run.parameters) not in lists:
+            lists[id(run.parameters)] = [parameter.size for parameter in run.parameters]
+    sizes = [(lists[id(run.parameters)], run.layers) for run in found]
     return allocated([*early, *sizes, *late, *(([item.size], item.count) for item in loras)])
 
 
 def _parameter_terms(found: Sequence[Run], scale: Reconciled) -> list[Term]:
+    """One term for each kind. Layers with equal parameters are told together, wherever they stand."""
+    layers: dict[int, int] = {}
+    runs_of = {id(run.parameters): run for run in found}
+    for run in found:
+        layers[id(run.parameters)] = layers.get(id(run.parameters), 0) + run.layers
     sizes: dict[str, int] = {}
     guessed: dict[str, int] = {}
     parts: dict[str, list[str]] = {}
-    for run in found:
+    for key, count in layers.items():
         each: dict[str, int] = {}
-        for parameter in run.parameters:
-            name = "MTP layers" if run.region is Region.MTP else _NAMES[parameter.kind]
+        for parameter in runs_of[key].parameters:
+            name = "MTP layers" if runs_of[key].region is Region.MTP else _NAMES[parameter.kind]
             each[name] = each.get(name, 0) + parameter.size
             if parameter.guessed:
-                guessed[name] = guessed.get(name, 0) + parameter.size * run.layers
+                guessed[name] = guessed.get(name, 0) + parameter.size * count
         for name, size in each.items():
-            sizes[name] = sizes.get(name, 0) + size * run.layers
-            parts.setdefault(name, []).append(f"{run.layers} × {size}" if run.layers > 1 else str(size))
+            sizes[name] = sizes.get(name, 0) + size * count
+            parts.setdefault(name, []).append(f"{count} × {size}" if count > 1 else str(size))
     return [
         _term(
             name,
@@ -149,7 +159,8 @@ def _draft(serving: Serving, stage: Stage, card: Card | None) -> list[Term]:
     ]
 
 
-def _scaled(found: Sequence[Run], scale: Reconciled, tp: int) -> list[Run]:
+def _scaled(found: Sequence[Run], scale: Reconciled, facts: ModelFacts, serving: Serving) -> list[Run]:
+    """With the difference to the checkpoint's total. Towers are quantized while loading as the rest is."""
     if scale.factor != 1:
         found = [
             Run(tuple(replace(p, size=int(p.size * scale.factor)) for p in run.parameters), run.layers, run.region)
@@ -157,4 +168,6 @@ def _scaled(found: Sequence[Run], scale: Reconciled, tp: int) -> list[Run]:
         ]
     if not scale.towers:
         return list(found)
-    return [*found, Run((Parameter("towers", Kind.TOWER, scale.towers // tp),), 1, Region.TOWER)]
+    asked = serving.quantization if facts.quantization is None and serving.quantization not in EXPERTS_ONLY else None
+    each = WHILE_LOADING.get(asked or "", 2.0) / 2
+    return [*found, Run((Parameter("towers", Kind.TOWER, int(scale.towers * each) // serving.tp),), 1, Region.TOWER)]

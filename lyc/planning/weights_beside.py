@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lyc.planning.parameters_formats import RUNTIME, WHILE_LOADING
-from lyc.planning.parameters_roles import role
-from lyc.records.architecture import Architecture, Layer, Mixer, TensorGroup
+from lyc.planning.parameters_roles import Region, role
+from lyc.records.architecture import Architecture, Latent, Layer, Mixer
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving, Stage
@@ -19,6 +19,9 @@ from lyc.units import MIB
 
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 _WORKSPACE = 128 * MIB
+_DEEPSTACK = frozenset((
+    "Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration", "Qwen3OmniMoeForConditionalGeneration",
+))  # fmt: skip
 _INDEX = 4  # bytes of an int32
 
 
@@ -93,21 +96,41 @@ def _latent_workspaces(serving: Serving, card: Card | None) -> Iterator[Beside]:
 
 
 def _absorbed(facts: ModelFacts, layers: tuple[Layer, ...], serving: Serving) -> Iterator[Beside]:
-    """A quantized `kv_b_proj` is unpacked to 16 bit and stays; of an unquantized one there are only views."""
+    """A quantized `kv_b_proj` is unpacked to 16 bit and stays; of an unquantized one there are only views.
+
+    0.7 multiplied the projections beforehand instead and kept the products beside the factors.
+    """
     up = next((group for group in facts.tensors if role(group.name).module.endswith("kv_b_proj")), None)
-    online = facts.quantization is None and serving.quantization in WHILE_LOADING
-    if not online and (up is None or up.dtype in _FLOATS):
-        return
+    quantized = up is not None and up.dtype not in _FLOATS
+    quantized = quantized or (facts.quantization is None and serving.quantization in WHILE_LOADING)
     latents = [(layer.heads, layer.latent) for layer in layers if layer.latent]
-    heads, latent = latents[0]
-    each = max(heads // serving.tp, 1) * (latent.nope + latent.value) * latent.kv_rank * _width(serving)
-    yield Beside(
+    heads, latent = max(latents[0][0] // serving.tp, 1), latents[0][1]
+    if (0, 7) <= serving.version < (0, 8):
+        yield _multiplied(facts, latent, heads, len(latents), serving)
+    elif quantized:
+        yield Beside(
+            "absorbed MLA",
+            heads * (latent.nope + latent.value) * latent.kv_rank * _width(serving),
+            len(latents),
+            f"{len(latents)} layers × {heads} heads × ({latent.nope} + {latent.value}) × {latent.kv_rank} × "
+            f"{_width(serving)} B",
+            "vllm/model_executor/layers/attention/mla_attention.py process_weights_after_loading, 0.19.0",
+            early=False,
+        )
+
+
+def _multiplied(facts: ModelFacts, latent: Latent, heads: int, layers: int, serving: Serving) -> Beside:
+    hidden = facts.architecture.hidden if facts.architecture is not None else 0
+    inputs = latent.q_rank or hidden
+    product = 1 if facts.quantization == "fp8" else _width(serving)
+    size = heads * (inputs * latent.rope * _width(serving) + (inputs + hidden) * latent.kv_rank * product)
+    return Beside(
         "absorbed MLA",
-        each,
-        len(latents),
-        f"{len(latents)} layers × {max(heads // serving.tp, 1)} heads × ({latent.nope} + {latent.value}) × "
-        f"{latent.kv_rank} × {_width(serving)} B",
-        "vllm/model_executor/layers/attention/mla_attention.py process_weights_after_loading, 0.19.0",
+        size,
+        layers,
+        f"{layers} layers × {heads} heads × ({inputs} × {latent.rope} × {_width(serving)} B + ({inputs} + {hidden}) × "
+        f"{latent.kv_rank} × {product} B)",
+        "vllm/attention/backends/mla/utils.py process_weights_after_loading: W_QR, W_Q_UK, W_UV_O, 0.7.3",
         early=False,
     )
 
@@ -138,7 +161,7 @@ def _input_buffers(facts: ModelFacts, architecture: Architecture, serving: Servi
                 f"{tokens} tokens × {group.shape[1]} × {width} B",
                 "vllm/model_executor/models/gemma3n_mm.py per_layer_embeddings, 0.19.0",
             )
-    levels = _deepstack_levels(facts.tensors)
+    levels = _deepstack_levels(facts, architecture)
     if levels:
         yield Beside(
             "deepstack inputs",
@@ -149,5 +172,8 @@ def _input_buffers(facts: ModelFacts, architecture: Architecture, serving: Servi
         )
 
 
-def _deepstack_levels(groups: tuple[TensorGroup, ...]) -> int:
-    return max((len(group.layers) for group in groups if "deepstack_merger" in group.name), default=0)
+def _deepstack_levels(facts: ModelFacts, architecture: Architecture) -> int:
+    """By the tensors of its mergers; where those of the tower are not known, three, as all published ones have."""
+    merged = max((len(group.layers) for group in facts.tensors if "deepstack_merger" in group.name), default=0)
+    known = any(role(group.name).region is Region.TOWER for group in facts.tensors)
+    return 3 if not merged and not known and architecture.towers and architecture.name in _DEEPSTACK else merged
