@@ -6,7 +6,7 @@ from lyc.planning.activation_encoder import Encoding, encoder, largest_item
 from lyc.planning.activation_experts import experts
 from lyc.planning.activation_forward import forward
 from lyc.planning.activation_moments import Moment, Tensor, peak
-from lyc.planning.activation_runner import V0, V2, runner
+from lyc.planning.activation_runner import V0, V1, V2, runner
 from lyc.planning.activation_sampler import rows, sampler
 from lyc.planning.defaults import pools
 from lyc.records.architecture import Architecture
@@ -51,8 +51,7 @@ def _moments(
     hidden, item = architecture.hidden, 4 if serving.dtype == "float32" else 2
     tokens = serving.max_num_batched_tokens
     layers = set(architecture.layers[stage.first : stage.last])
-    blocks = bool(facts.quantization_detail.get("weight_block_size"))
-    routed = [experts(layer, hidden, serving, card, blocks=blocks) for layer in layers]
+    routed = [experts(layer, hidden, facts, serving, card) for layer in layers]
     stays = max((one[0] for one in routed), key=_total, default=())
     inside = max((one[1] for one in routed), key=_total, default=())
     kept = [*stays, Tensor("cuBLAS", _cublas(card)), Tensor("small", _SMALL)]
@@ -72,7 +71,10 @@ def _moments(
             Tensor(f"hidden {tokens}×{hidden}", tokens * hidden * item),
             Tensor(f"rows {copies}×{count}×{hidden}", copies * count * hidden * item),
         )
-        moments.append(moment.beside((*hiddens, *cached)))
+        drafts: tuple[Tensor, ...] = ()
+        if serving.draft and found == V1:  # the rejection sampler is tried with one drafted token for each request
+            drafts = (Tensor(f"logits of drafts {count}×{architecture.vocab}", count * architecture.vocab * 4),)
+        moments.append(moment.beside((*hiddens, *cached, *drafts)))
     return moments, tuple(kept)
 
 
@@ -98,8 +100,8 @@ def _total(tensors: tuple[Tensor, ...]) -> int:
 
 
 def _cublas(card: Card) -> int:
-    """torch's workspace for cuBLAS (CUDAContext, getChosenWorkspaceSize): 32 MiB on Hopper and later, else 8.125."""
-    return 32 * MIB if (card.compute_capability or 0) >= 90 else 8 * MIB + 128 * KIB
+    """torch's workspace for cuBLAS (CUDAContext, getChosenWorkspaceSize): 32 MiB on 9.0 and 10.x, else 8.125."""
+    return 32 * MIB if card.compute_capability in (90, 100, 103) else 8 * MIB + 128 * KIB
 
 
 def _buffers(architecture: Architecture, serving: Serving, stage: Stage, found: str) -> Term:

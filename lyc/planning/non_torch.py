@@ -34,19 +34,19 @@ def non_torch(serving: Serving, card: Card) -> Term:
 
 
 def _gib(serving: Serving, card: Card) -> tuple[float, str, float]:
-    """(GiB, source, band in GiB)."""
+    """(GiB, source, band in GiB). From 0.18 to 0.26 what CUDA graphs leave, tried out for their size, counts, too."""
     version, hopper = serving.version, card.compute_capability == 90
     if serving.tp > 1:
         return _over_cards(serving, card)
     if serving.pp > 1:
         return 0.07, "fitted: rows 26 and 27 (H100, 0.19)", 0.1
-    # Since 0.18 CUDA graphs are tried out while memory is profiled, and what they leave behind is counted.
+    tried = (0, 18) <= version < (0, 27) and not serving.enforce_eager
+    if hopper and tried:
+        return 0.25, "fitted: H100, 0.18 and 0.19 (rows 3 to 68)", 0.03 if version < (0, 20) else 0.15
     if hopper:
-        if version >= (0, 18):
-            return 0.25, "fitted: H100, 0.18 and 0.19 (rows 3 to 68)", 0.03 if version < (0, 20) else 0.2
-        return 0.13, "fitted: H100, 0.11 to 0.17 (rows 65 to 95)", 0.03
-    if version >= (0, 18):
-        return 0.12, "fitted: 0.03 as before, and 0.09 that CUDA graphs left on H100, fewer SMs", 0.15
+        return 0.13, "fitted: H100, 0.11 to 0.17 (rows 65 to 95)", 0.03 if version < (0, 18) else 0.15
+    if tried:
+        return 0.12, "fitted: A10G, 0.22 (row 109); CUDA graphs are tried out while memory is profiled", 0.15
     return 0.03, "fitted: T4, A10G, A100, L40S (rows 122, 128, 130, 159, 196 to 203)", 0.1
 
 
