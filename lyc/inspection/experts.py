@@ -67,7 +67,11 @@ def _widths(text: Settings, count: int, all_sparse: bool) -> list[int]:
         text.missing["intermediate_size"] = None
     if text.model_type == "qwen" and width:
         width //= 2  # Qwen 1 writes the width of gate and up together
-    return [width or 0] * count
+    widths = [width or 0] * count
+    if text.flag("use_double_wide_mlp"):  # Gemma 4: layers that read another's cache have twice the MLP
+        shared = text.whole("num_kv_shared_layers") or 0
+        widths[count - shared :] = [2 * one for one in widths[count - shared :]]
+    return widths
 
 
 def _rounded(text: Settings) -> int:

@@ -23,6 +23,8 @@ def head_size(text: Settings) -> int:
     if (written := text.whole("head_dim")) and text.model_type not in _PURE:
         return written
     hidden, heads = text.whole("attention_hidden_size") or text.whole("hidden_size"), text.whole("num_attention_heads")
+    if text.model_type == "zamba2" and hidden and not text.writes("attention_hidden_size"):
+        hidden *= 2  # attention sees the layer's input beside the embeddings
     if hidden and heads:
         return hidden // heads
     text.missing["head_dim"] = None
@@ -104,8 +106,14 @@ def _attention(text: Settings, mixer: Mixer, window: int | None = None) -> Layer
         heads = text.whole("swa_num_attention_heads") or heads
         pair = text.whole("swa_num_key_value_heads") or pair
         size = text.whole("swa_head_dim") or size
-    elif mixer is Mixer.FULL and (wide := text.whole("global_head_dim")):  # Gemma 4
-        size, pair = wide, text.whole("num_global_key_value_heads") or pair
+        value = text.whole("swa_v_head_dim") or text.whole("v_head_dim")
+        return Layer(mixer, heads, pair, size, value or size, window)
+    if mixer is Mixer.FULL and text.model_type == "gemma4_text":
+        rows = (row for row in text.section("per_layer_config").values() if isinstance(row, Mapping))
+        own = text.below(next(rows, {}), "")  # as newer versions write what follows
+        size = own.whole("head_dim") or text.whole("global_head_dim") or 512  # its class declares no default
+        if text.flag("attention_k_eq_v"):
+            pair = own.whole("num_key_value_heads") or text.whole("num_global_key_value_heads") or pair
     value = text.whole("v_head_dim")
     return Layer(mixer, heads, pair, size, value or size, window)
 

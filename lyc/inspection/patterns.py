@@ -138,7 +138,7 @@ def _every(every: int, other: str, count: int) -> list[str]:
 
 def _llama4(text: Settings, count: int) -> list[str] | None:
     """Layers with rotary positions look back one chunk, the others see all (`no_rope_layers`: 0 = sees all)."""
-    if text.get("attention_chunk_size") is None:
+    if text.model_type != "llama4_text" or text.get("attention_chunk_size") is None:
         return None
     rows = text.listing("no_rope_layers") or []
     every = text.whole("no_rope_layer_interval") or 4

@@ -44,13 +44,13 @@ def sections_of_towers(found: Sections) -> Iterator[tuple[str, str, Settings]]:
 
 
 def towers(found: Sections) -> tuple[Tower, ...]:
-    """What each encoder is; sizes that nothing tells are 0."""
-    return tuple(_tower(kind, part) for _, kind, part in sections_of_towers(found))
+    return tuple(sizes(kind, part) for _, kind, part in sections_of_towers(found))
 
 
-def _tower(kind: str, part: Settings) -> Tower:
-    hidden = _first(part, "hidden_size", "width", "hidden_dim")
-    layers = _first(part, "num_hidden_layers", "depth", "encoder_layers", "layers", "num_encoder_blocks")
+def sizes(kind: str, part: Settings) -> Tower:
+    """What one encoder is; sizes that nothing tells are 0."""
+    hidden = _first(part, "hidden_size", "width", "hidden_dim", "vt_hidden_size")
+    layers = _first(part, "num_hidden_layers", "depth", "encoder_layers", "layers", "vt_num_hidden_layers")
     heads = _first(part, "num_attention_heads", "encoder_attention_heads", "attention_heads", "vt_num_attention_heads")
     inner = _first(part, "intermediate_size", "encoder_ffn_dim", "vt_intermediate_size")
     if not inner and (ratio := part.number("mlp_ratio")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lyc.inspection.families import Family
 from lyc.inspection.settings import Settings
 from lyc.inspection.tensors.parts import Bare, Linear, Part, norm
-from lyc.records.architecture import Latent, Layer
+from lyc.records.architecture import Latent, Layer, Mixer
 
 
 def switched(text: Settings, key: str) -> bool:
@@ -30,7 +30,9 @@ def attention(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
     else:
         parts.append(Linear(at + query, queries, hidden, bias))
         if not layer.shares_kv or row.keeps_shared:
-            parts += [Linear(at + key, pairs, hidden, bias), Linear(at + value, values, hidden, bias)]
+            parts.append(Linear(at + key, pairs, hidden, bias))
+            if not (text.flag("attention_k_eq_v") and layer.mixer is Mixer.FULL):  # Gemma 4: keys serve as values
+                parts.append(Linear(at + value, values, hidden, bias))
     parts.append(Linear(at + output, hidden, out, out_bias, turned=row.turned))
     return parts + _norms(text, row, layer, at)
 

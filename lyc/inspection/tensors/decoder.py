@@ -9,7 +9,8 @@ from lyc.inspection.settings import Settings
 from lyc.inspection.tensors.attention import attention, switched
 from lyc.inspection.tensors.mlps import mlp
 from lyc.inspection.tensors.parts import Bare, Linear, Part, norm
-from lyc.inspection.tensors.shapes import extras
+from lyc.inspection.tensors.shapes import of_layer as of
+from lyc.inspection.tensors.shapes import written
 from lyc.inspection.tensors.states import state
 from lyc.records.architecture import Architecture, Layer, Mixer
 
@@ -24,14 +25,15 @@ def decoder(text: Settings, row: Family, found: Architecture, prefix: str, head:
     yield Bare(_joined(prefix, row.embed) + ".weight", (found.vocab, hidden)), ()
     for layer, numbers in alike(found.layers).items():
         at = f"{prefix}{row.layers}.{{layer}}."
-        for part in (*of_layer(text, row, layer, at), *extras(row.extras, text, count, at, layer)):
+        value, holds = of(text, layer, count)
+        for part in (*of_layer(text, row, layer, at), *written(row.extras, at, value, holds)):
             yield part, numbers
-    for part in extras(row.ends, text, count, prefix):
+    for part in written(row.ends, prefix, *of(text, Layer(Mixer.NONE), count)):
         yield part, ()
     for part in norm(prefix + row.final_norm, hidden, bias=row.norm_bias) if row.final_norm else ():
         yield part, ()
     if not found.tied:
-        yield Bare(head + ".weight", (found.vocab, hidden)), ()
+        yield Linear(head, found.vocab, hidden), ()
         if switched(text, row.head_bias):
             yield Bare(head + ".bias", (found.vocab,)), ()
     yield from _mtp(text, row, found, prefix)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from lyc.inspection.families import Family, family
 from lyc.inspection.safetensors_header import BITS
 from lyc.inspection.sections import Sections
 from lyc.inspection.tensors.decoder import decoder
+from lyc.inspection.tensors.encoders import encoders, prefixes
 from lyc.inspection.tensors.parts import Bare, Linear
 from lyc.inspection.tensors.schemes import Quantization, Scheme
 from lyc.inspection.tensors.stored import stored
@@ -22,9 +24,12 @@ def expected(found: Sections, built: Architecture, quantized: Quantization | Non
     dtype = _SAFETENSORS.get(built.dtype, "BF16")
     row = family(found.text.model_type) or Family()
     groups: list[TensorGroup] = []
-    for part, layers in decoder(found.text, row, built, row.model, row.head):
+    prefix, head = prefixes(found) or (row.model, row.head)
+    for part, layers in chain(decoder(found.text, row, built, prefix, head), encoders(found)):
         if isinstance(part, Bare):
             groups.append(TensorGroup(part.name, part.shape, part.dtype or dtype, layers))
+        elif part.name == head and quantized is not None and not quantized.heads:
+            groups += stored(part, None, dtype, layers)
         else:
             for scheme, numbers in _schemes(part, layers, quantized):
                 groups += stored(part, scheme, dtype, numbers)

@@ -69,12 +69,14 @@ class Omitted:
 class Quantization:
     """schemes: (the modules that it applies to, how they are stored), first match wins; None there = every module.
 
-    only_experts: nothing else is quantized. unknown: a method whose stored form lyc does not know.
+    only_experts: nothing else is quantized. heads: the output table is, unless left out. unknown: a method whose
+    stored form lyc does not know.
     """
 
     schemes: tuple[tuple[Omitted | None, Scheme], ...]
     omitted: Omitted
     only_experts: bool = False
+    heads: bool = False
     unknown: str = ""
 
     def scheme(self, name: str) -> Scheme | None:
@@ -96,7 +98,8 @@ def quantization(method: str | None, detail: Mapping[str, object]) -> Quantizati
     found = _schemes(method, own)
     names = _omitted(own) if method != "bitsandbytes" else [*_omitted(own), "lm_head"]
     unknown = "" if found else method
-    return Quantization(found, Omitted(names), only_experts=method == "mxfp4", unknown=unknown)
+    heads = method in ("compressed-tensors", "modelopt") or own.flag("lm_head")
+    return Quantization(found, Omitted(names), only_experts=method == "mxfp4", heads=heads, unknown=unknown)
 
 
 def _omitted(own: Settings) -> list[str]:
