@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import re
 
+from lyc.planning.cards import of_product
 from lyc.records.plan import Accelerator
 from lyc.units import MIB
 
 FIELDS = ("name", "memory.total", "memory.free", "compute_cap", "uuid", "driver_version")
 QUERY = (f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader,nounits")
 
-_CATALOGUE = (
-    (r"GB300", "gb300"), (r"B300", "b300"), (r"GB200", "gb200"), (r"GH200", "gh200"), (r"B200", "b200"),
-    (r"H200", "h200"), (r"H100", "h100"), (r"H800", "h800"), (r"H20\b", "h20"), (r"A100", "a100"), (r"A800", "a800"),
-    (r"L40S", "l40s"), (r"L40\b", "l40"), (r"L4\b", "l4"), (r"A40\b", "a40"), (r"A30\b", "a30"), (r"A16\b", "a16"),
-    (r"A10G", "a10g"), (r"A10\b", "a10"), (r"T4\b", "t4"), (r"V100", "v100"), (r"P100", "p100"),
+_OTHERS = (
+    (r"H800", "h800"), (r"H20\b", "h20"), (r"A800", "a800"), (r"A16\b", "a16"), (r"V100", "v100"), (r"P100", "p100"),
     (r"RTX PRO (\d{4})", r"rtx-pro-\1"), (r"RTX (\d{4}) Ada", r"rtx-\1-ada"), (r"RTX A(\d{4})", r"rtx-a\1"),
     (r"RTX (\d{4})( Ti)?( SUPER)?", r"rtx-\1\2\3"), (r"GTX (\d{4})( Ti)?", r"gtx-\1\2"),
 )  # fmt: skip
-"""Product as nvidia-smi prints it → the name that `--gpu` takes. The first that fits."""
+"""Products that the catalogue does not have → a name that `--gpu` takes. The first that fits."""
 
 
 def catalogue_name(product: str) -> str:
     """`NVIDIA H100 80GB HBM3` → `h100`; an unknown product in kebab-case, so that it can still be asked for."""
-    for pattern, name in _CATALOGUE:
+    card = of_product(product)
+    if card is not None:
+        return card.name
+    for pattern, name in _OTHERS:
         match = re.search(rf"\b{pattern}", product)
         if match:
             return _kebab(match.expand(name))

@@ -21,9 +21,9 @@ from lyc.planning.precision import runs
 from lyc.records.card import Card
 from lyc.units import GIB
 
-__all__ = ["CARDS", "find", "nearest", "of_product", "runs"]
+__all__ = ["CARDS", "canonical", "find", "nearest", "of_product", "runs"]
 
-_FILLER = re.compile(r"\b(?:nvidia|geforce|tesla|quadro|amd|instinct|generation)\b")
+_FILLER = re.compile(r"^(?:nvidia|amd)?(?:geforce|tesla|quadro|instinct)?|generation$")
 _TERA, _GIGA = 10**12, 10**9
 
 
@@ -45,6 +45,12 @@ def find(name: str) -> Card:
     )
 
 
+def canonical(name: str) -> str:
+    """The catalogue's name for what was written, or that itself where the catalogue has no such card."""
+    card = _BY_KEY.get(_key(name))
+    return name if card is None else card.name
+
+
 def of_product(product: str) -> Card | None:
     """The card that nvidia-smi calls so, else None: a product that only resembles one is not taken for it."""
     return _BY_PRODUCT.get(_key(product))
@@ -59,7 +65,7 @@ def nearest(name: str, count: int = 3) -> list[str]:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", _FILLER.sub("", name.lower()))
+    return _FILLER.sub("", re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
 def _load() -> dict[str, Card]:

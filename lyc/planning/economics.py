@@ -92,7 +92,7 @@ def parse_active_hours(text: str, where: str = "--active-hours") -> Decimal:
 
 def parse_token_price(text: str, where: str = "--per-token-price") -> tuple[Decimal, str]:
     """`0.60EUR/Mtoken` → (amount of a million tokens, currency). Raises UsageError `invalid-token-price`."""
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]{3})\s*(?:/\s*(?:m|mtok|mtokens?|million))?\s*", text)
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]{3})\s*(?:/\s*(?:m|mtok|mtokens?|million))?\s*", text, re.IGNORECASE)
     try:
         amount = Decimal(match[1]) if match else Decimal(-1)
     except InvalidOperation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lyc.errors import NoFit
+from lyc.planning.cards import canonical
 from lyc.records.plan import Accelerator, HostFacts
 
 CPU = "cpu"
@@ -10,7 +11,7 @@ AUTO = "auto"
 
 
 def placement(gpu: str, host: HostFacts) -> Accelerator:
-    """The accelerator for the wish `gpu` (auto, cpu, or a card's catalogue name): the one with most memory free.
+    """The accelerator for the wish `gpu` (auto, cpu, or a name of a card): the one with most memory free.
 
     Raises NoFit, naming what the host has.
     """
@@ -18,7 +19,7 @@ def placement(gpu: str, host: HostFacts) -> Accelerator:
     if gpu == CPU or (gpu == AUTO and not cards):
         _check_cpu(host)
         return Accelerator(CPU, memory_total=host.memory_total, memory_free=host.memory_available)
-    wanted = [card for card in cards if gpu in (AUTO, card.name)]
+    wanted = [card for card in cards if gpu == AUTO or card.name in (gpu, canonical(gpu))]
     if not wanted:
         has = ", ".join(sorted({card.product or card.name for card in cards}))
         raise NoFit(
