@@ -38,7 +38,9 @@ class _Sized:
     @property
     def band(self) -> int:
         """The terms' errors are taken as independent: the root of the sum of squares."""
-        squares = sum(term.band**2 for term in self.terms) + (self.layout.band * max(self.available, 0)) ** 2
+        squares = (
+            sum(term.band**2 for term in self.terms if term.inside) + (self.layout.band * max(self.available, 0)) ** 2
+        )
         return int(math.sqrt(squares))
 
     @property

@@ -123,6 +123,7 @@ def _small_kv(wished: int, needed: int, context: int | None) -> NoFit:
 
 
 def doubts(facts: ModelFacts) -> list[str]:
+    """What works on a CPU but not as a person would wish."""
     formats = {facts.quantization, facts.quantization_detail.get("format")}
     if formats & {"fp8", "float-quantized"}:
         return ["FP8 weights are very slow on a CPU; an int8 (W8A8) checkpoint is much faster there"]
