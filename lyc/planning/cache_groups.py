@@ -31,9 +31,10 @@ def groups(by_spec: Mapping[Spec, Sequence[int]], rules: Rules, stage: Stage) ->
     _get_kv_cache_groups_uniform_page_size (0.11.0 on).
     """
     if not rules.whole:
-        by_spec = {spec: here for spec, numbers in by_spec.items() if (here := _on(stage, numbers))}
+        by_spec = {spec: here for spec, numbers in by_spec.items() if (here := on(stage, numbers))}
     if not by_spec:
         return ()
+    by_spec = _united(by_spec, rules)
     if len({(spec.keeps, spec.reach, spec.tokens) for spec in by_spec}) == 1:
         return (_one(by_spec, rules, stage),)
     unified = _unify(by_spec)
@@ -43,12 +44,13 @@ def groups(by_spec: Mapping[Spec, Sequence[int]], rules: Rules, stage: Stage) ->
         count = -(-len(numbers) // width)
         for at in range(count):
             members = numbers[at::count] if rules.whole else numbers[at * width : (at + 1) * width]
-            held = len(_on(stage, members))
+            held = len(on(stage, members))
             found.append(Group(spec, held, held * spec.page, len(members) * spec.page))
     return tuple(found)
 
 
-def _on(stage: Stage, numbers: Sequence[int]) -> Sequence[int]:
+def on(stage: Stage, numbers: Sequence[int]) -> Sequence[int]:
+    """Those of the layers that the stage holds."""
     if stage.of == 1:
         return numbers
     return [number for number in numbers if stage.first <= number < stage.last]
@@ -60,13 +62,30 @@ def _one(by_spec: Mapping[Spec, Sequence[int]], rules: Rules, stage: Stage) -> G
     Where pages differ (UniformTypeKVCacheSpecs), versions that do not project groups onto a stage divide its memory by
     the pages of the whole model.
     """
-    held = {spec: len(_on(stage, numbers)) for spec, numbers in by_spec.items()}
+    held = {spec: len(on(stage, numbers)) for spec, numbers in by_spec.items()}
     whole = sum(spec.page * len(numbers) for spec, numbers in by_spec.items())
     size = sum(spec.page * count for spec, count in held.items())
     if not rules.projected and len({spec.page for spec in by_spec}) > 1:
         size = whole
     kinds = tuple(f"{spec.text} × {count} layers" for spec, count in held.items() if count)
     return Group(next(iter(by_spec)), sum(held.values()), size, whole, " + ".join(kinds))
+
+
+def _united(by_spec: Mapping[Spec, Sequence[int]], rules: Rules) -> Mapping[Spec, Sequence[int]]:
+    """Local attention sized as full attention, where the version has one block table and the model has both kinds.
+
+    unify_hybrid_kv_cache_specs, 0.8.5 to 0.13.0.
+    """
+    kinds = {spec.keeps for spec in by_spec}
+    if rules.windows and not (rules.chunks_unite and Keeps.CHUNK in kinds):
+        return by_spec
+    if Keeps.ALL not in kinds or not kinds & {Keeps.WINDOW, Keeps.CHUNK}:
+        return by_spec
+    united: dict[Spec, list[int]] = {}
+    for spec, numbers in by_spec.items():
+        local = spec.keeps in (Keeps.WINDOW, Keeps.CHUNK)
+        united.setdefault(replace(spec, keeps=Keeps.ALL, reach=0) if local else spec, []).extend(numbers)
+    return united
 
 
 def _unify(by_spec: Mapping[Spec, Sequence[int]]) -> Mapping[Spec, Sequence[int]]:

@@ -18,17 +18,17 @@ class Rules:
     """How one version does it.
 
     latent: MLA caches one compressed vector a token, instead of padded heads (0.7, MLAAttention).
-    windows: sliding layers get block tables of their own; before, they were sized as full attention (0.9.1,
-        v1/core/kv_cache_utils.py unify_hybrid_kv_cache_specs).
-    chunks: so do chunked ones (0.14, envs.py VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE); from 0.10 until then
-        a model that has them loses all block tables but one (`chunks_unite`, config/__init__.py).
+    windows: sliding layers beside full ones get block tables of their own; before, they were sized as full attention
+        (0.9.1, v1/core/kv_cache_utils.py unify_hybrid_kv_cache_specs).
+    chunks: chunked layers are told from full ones (0.10, ChunkedLocalAttentionSpec); until 0.14 a model that has them
+        loses all block tables but one (`chunks_unite`, VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE).
     states: recurrent states live in the pages of the KV cache; before, beside it (0.10.2, MambaSpec).
     whole: groups are made over the layers of all pipeline stages, not of each (0.11, get_kv_cache_configs).
     uneven: layers of one kind with unequal pages share one group (0.11, UniformTypeKVCacheSpecs).
     padding: the group takes the larger count of layers when it is less than this times the smaller; None = never
         (0.12: 1.25, 0.18: 1.5, _get_kv_cache_groups_uniform_page_size).
     grouped_check: the start check counts groups with their padding, not layers
-        (0.14, _max_memory_usage_bytes_from_groups).
+        (0.14, _max_memory_usage_bytes_from_groups); until 0.19 those of the first group alone (`first_check`).
     projected: it counts those of each pipeline stage against its own memory; from 0.14 until then those of the whole
         model against the least memory of a stage (0.17, _project_kv_cache_groups_to_worker).
     null_block: the check leaves out the block that is never given away (0.29, get_kv_cache_configs).
@@ -50,6 +50,7 @@ class Rules:
     uneven: bool
     padding: Fraction | None
     grouped_check: bool
+    first_check: bool
     projected: bool
     null_block: bool
     by_request: bool
@@ -68,13 +69,14 @@ def rules(version: Version) -> Rules:
     return Rules(
         latent=version >= (0, 7),
         windows=version >= (0, 9, 1),
-        chunks=version >= (0, 14),
+        chunks=version >= (0, 10),
         chunks_unite=(0, 10) <= version < (0, 14),
         states=version >= (0, 10, 2),
         whole=version >= (0, 11),
         uneven=version >= (0, 11),
         padding=padding,
         grouped_check=version >= (0, 14),
+        first_check=(0, 14) <= version < (0, 19),
         projected=version >= (0, 17),
         null_block=version >= (0, 29),
         by_request=version >= (0, 21),

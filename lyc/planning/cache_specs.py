@@ -59,11 +59,6 @@ class _Model:
     rules: Rules
     dtype: str
 
-    @property
-    def united(self) -> bool:
-        """Whether chunked layers cost all others their own block tables."""
-        return self.rules.chunks_unite and any(one.mixer is Mixer.CHUNKED for one in self.architecture.layers)
-
 
 def specs(facts: ModelFacts, architecture: Architecture, serving: Serving, rules: Rules) -> Specs:
     """Of all layers of all stages, those of a draft last and on the last stage."""
@@ -193,8 +188,8 @@ def _index_bytes(layer: Layer) -> int:
 
 
 def _reach(layer: Layer, model: _Model) -> tuple[Keeps, int]:
-    """Which tokens the version keeps of this layer, and how many."""
-    if layer.mixer is Mixer.SLIDING and layer.window and model.rules.windows and not model.united:
+    """Which tokens the version knows this layer to need, and how many."""
+    if layer.mixer is Mixer.SLIDING and layer.window and model.serving.version >= (0, 8):
         return Keeps.WINDOW, layer.window
     if layer.mixer is Mixer.CHUNKED and layer.window and model.rules.chunks:
         return Keeps.CHUNK, layer.window

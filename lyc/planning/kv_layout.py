@@ -7,12 +7,12 @@ of its refusal.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 from lyc.planning import cache_blocks, cache_groups
 from lyc.planning.cache_groups import Group
 from lyc.planning.cache_rules import Rules, rules
-from lyc.planning.cache_specs import Keeps, Spec, specs
+from lyc.planning.cache_specs import Keeps, Spec, Specs, specs
 from lyc.records.architecture import Architecture
 from lyc.records.model import ModelFacts
 from lyc.records.serving import CacheLayout, CacheSize, Serving, Span, Stage
@@ -29,13 +29,14 @@ def layout(facts: ModelFacts, serving: Serving, stage: Stage) -> CacheLayout:
     if not any(group.layers for group in found):
         return CacheLayout(0, 0, 0, 0, "no keys are kept", _source(serving), kept.band)
     block = max(group.size for group in found)
-    spans = _spans(found, serving, _states_held(architecture, serving, rule))
+    held = _Held.of(architecture, serving, rule)
+    spans = _checked(kept, found, stage, held)
     length = serving.max_model_len
     return CacheLayout(
         block_bytes=block,
         groups=len(found),
         block_tokens=min(group.spec.tokens or length for group in found),
-        request_blocks=sum(span.groups * span.blocks(length) for span in spans),
+        request_blocks=sum(held.span(group.spec, 0).blocks(length) for group in found),
         formula=_formula(found, block),
         source=_source(serving),
         band=kept.band,
@@ -83,7 +84,43 @@ def longest(layout: CacheLayout, available: int, serving: Serving) -> int:
     return low
 
 
-def _states_held(architecture: Architecture, serving: Serving, rule: Rules) -> int:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What one request holds beyond its own length. flight: tokens under way. states: of each recurrent layer."""
+
+    rules: Rules
+    flight: int
+    states: int
+
+    @staticmethod
+    def of(architecture: Architecture, serving: Serving, rule: Rules) -> _Held:
+        flight = serving.max_num_batched_tokens * (_batches(serving) if rule.in_flight else 1)
+        return _Held(rule, flight, _states(architecture, serving, rule))
+
+    def span(self, spec: Spec, size: int) -> Span:
+        """Of a layer, whose blocks count `size` bytes. vllm/v1/kv_cache_interface.py max_memory_usage_bytes."""
+        match spec.keeps:
+            case Keeps.ALL:
+                return Span(spec.tokens, size)
+            case Keeps.WINDOW:
+                return Span(spec.tokens, size, spec.reach - 1 + self.flight, 1)
+            case Keeps.CHUNK:
+                return Span(spec.tokens, size, spec.reach + self.flight)
+            case Keeps.STATE:
+                return Span(0, size, extra=self.states)
+
+
+def _checked(kept: Specs, found: tuple[Group, ...], stage: Stage, held: _Held) -> tuple[Span, ...]:
+    """What the start check counts: layers before 0.14, then groups (until 0.19 the first, as often as all of them)."""
+    if not held.rules.grouped_check:
+        layers = kept.by_spec.items()
+        return tuple(held.span(spec, spec.page * len(cache_groups.on(stage, numbers))) for spec, numbers in layers)
+    counted = found[:1] if held.rules.first_check else found
+    size = max(group.size if held.rules.projected else group.whole for group in found)
+    return tuple(held.span(group.spec, size) for group in counted)
+
+
+def _states(architecture: Architecture, serving: Serving, rule: Rules) -> int:
     """States of one request: one, one more where prefixes are cached, and one for each speculated token.
 
     vllm/v1/kv_cache_interface.py MambaSpec.max_memory_usage_bytes, mode `align` or `none`.
@@ -93,34 +130,6 @@ def _states_held(architecture: Architecture, serving: Serving, rule: Rules) -> i
     if rule.hybrid_prefixes and attends:
         held = 3 if cache_blocks.exports_checkpoints(architecture.layers, serving) else 2
     return held + (serving.draft.tokens if serving.draft and rule.draft_states else 0)
-
-
-def _spans(found: tuple[Group, ...], serving: Serving, states: int) -> tuple[Span, ...]:
-    """What a request takes in each kind of group, and what the start check of the version counts for it."""
-    rule = rules(serving.version)
-    block = max(group.size if rule.projected else group.whole for group in found)
-    flight = serving.max_num_batched_tokens * (_batches(serving) if rule.in_flight else 1)
-    alike: dict[Spec, list[Group]] = {}
-    for group in found:
-        alike.setdefault(group.spec, []).append(group)
-    spans: list[Span] = []
-    for spec, members in alike.items():
-        checked = len(members) * block if rule.grouped_check else sum(group.size for group in members)
-        spans.append(_span(spec, Span(len(members), spec.tokens, checked), flight, states))
-    return tuple(spans)
-
-
-def _span(spec: Spec, span: Span, flight: int, states: int) -> Span:
-    """vllm/v1/kv_cache_interface.py max_memory_usage_bytes of each kind of spec."""
-    match spec.keeps:
-        case Keeps.ALL:
-            return span
-        case Keeps.WINDOW:
-            return replace(span, cap=spec.reach - 1 + flight, extra=1)
-        case Keeps.CHUNK:
-            return replace(span, cap=spec.reach + flight)
-        case Keeps.STATE:
-            return replace(span, extra=states)
 
 
 def _batches(serving: Serving) -> int:

@@ -86,20 +86,17 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Blocks that one request takes in `groups` block tables that are alike: ceil(min(length, cap) / tokens) + extra.
+    """Blocks that one request takes, by its length: ceil(min(length, cap) / tokens) + extra, of `bytes` each.
 
-    tokens: of a block; 0 = as many blocks for every length. cap: tokens that are ever held, None = all. bytes: that
-    vLLM's start check counts for one such block in all these groups.
+    tokens: of a block; 0 = as many blocks for every length. cap: tokens that are ever held, None = all.
     """
 
-    groups: int
     tokens: int
     bytes: int
     cap: int | None = None
     extra: int = 0
 
     def blocks(self, length: int) -> int:
-        """Of one request of `length` tokens in one of the groups."""
         held = length if self.cap is None else min(length, self.cap)
         return (-(-held // self.tokens) if self.tokens else 0) + self.extra
 
@@ -110,9 +107,9 @@ class CacheLayout:
 
     block_bytes: bytes that one block takes over all layers of the stage (hybrid models: group size × page). groups:
     layers that share block numbers. block_tokens: tokens of a block (of the attention groups). request_blocks: that
-    one request of max_model_len takes, over all groups. spans: the same by length. reserved: blocks that the start
-    check of the version leaves out because they are never given away. formula, source: as in `Term`. Zero groups =
-    the model keeps no cache.
+    one request of max_model_len takes, over all groups. spans: what the start check of the version counts for a
+    request, by its length. reserved: blocks that it leaves out because they are never given away. formula, source: as
+    in `Term`. Zero groups = the model keeps no cache.
     """
 
     block_bytes: int
@@ -128,7 +125,7 @@ class CacheLayout:
 
     @property
     def request_bytes(self) -> int:
-        """What the start check asks for: one request of max_model_len, counted as the version counts."""
+        """What the start check asks for: one request of max_model_len, counted as the version counts it."""
         needed = self.request_blocks * self.block_bytes if self.checked_bytes is None else self.checked_bytes
         return needed + self.reserved * self.block_bytes
 
