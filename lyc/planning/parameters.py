@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, prod
 
-from lyc.planning.parameters_formats import EXPERTS_ONLY, WHILE_LOADING, axes, element, kept
+from lyc.planning.parameters_formats import EXPERTS_ONLY, RUNTIME, WHILE_LOADING, axes, element, kept
 from lyc.planning.parameters_mxfp4 import padded
 from lyc.planning.parameters_roles import HEADS, Kind, Region, Role, Rule, role
 from lyc.records.architecture import Architecture, Layer, Mixer, TensorGroup
@@ -116,6 +116,7 @@ class _Rank:
         self._online = WHILE_LOADING.get(asked or "")
         self._experts_only = asked in EXPERTS_ONLY
         self._ordered = facts.quantization_detail.get("desc_act") is True
+        self._amd = card is not None and card.vendor.lower() == "amd"
         self._hopper = card is None or 90 <= (card.compute_capability or 0) < 100
         self._marlin_fp8 = card is not None and (card.compute_capability or 90) < 89
 
@@ -186,7 +187,20 @@ class _Rank:
             each = 2.0 * 128  # Marlin keeps a 16-bit scale for each 128 inputs and one output
         else:
             each = element(group.dtype, place.leaf, place.module, self._serving)
-        return local * each * count
+        return (local * each + self._padding(group, place, shape, local)) * count
+
+    def _padding(self, group: TensorGroup, place: Role, shape: tuple[int, ...], local: float) -> float:
+        """On AMD each row of 16-bit experts and of 8-bit linear layers gets 256 bytes more where it ends at 512
+        (`_maybe_pad_weight`, `_maybe_pad_fp8_weight`: VLLM_ROCM_MOE_PADDING and _FP8_PADDING are on).
+        """
+        if not self._amd or not place.linear or len(shape) != 2 or place.region is Region.TOWER:
+            return 0.0
+        width = 1 if group.dtype.startswith("F8") or self._online == 1 else RUNTIME.get(self._serving.dtype, 2)
+        padded_form = width == 1 if place.kind is not Kind.EXPERTS else width == 2
+        hidden = self._architecture.hidden
+        inputs = shape[1] if not place.packed else hidden if place.rule is Rule.COLUMN else prod(shape) // hidden
+        row = (-(-inputs // self._tp) if place.rule is Rule.ROW else inputs) * width
+        return local / (row / width) * 256 if padded_form and row % 512 == 0 else 0.0
 
     def _quantized(self, group: TensorGroup, place: Role) -> bool:
         if not place.linear or len(group.shape) < 2 or place.rule is Rule.GUESS:
@@ -202,9 +216,9 @@ class _Rank:
             return vocabulary_rows(shape[0]) * prod(shape[1:]) / tp
         if tp == 1 or place.rule is Rule.WHOLE or whole == 1:
             return whole
-        flat = len(shape) == 2 and shape[1] == 1 and place.leaf == "weight"  # bitsandbytes keeps no shape
+        flat = place.leaf == "weight.absmax" or (place.leaf == "weight" and len(shape) == 2 and shape[1] == 1)
         if (place.packed and len(shape) > 1) or flat:
-            return whole / tp  # which axis is divided depends on the family, the size does not
+            return whole / tp  # which axis is divided depends on the family, or (bitsandbytes) is not to be seen
         outputs, inputs = axes(place.leaf) if len(shape) > 1 else (0, None)
         axis = inputs if place.rule is Rule.ROW else outputs
         if axis is None or shape[axis] == 1:
@@ -225,7 +239,8 @@ class _Rank:
             inner, both = state.heads * state.head_size, 2 * state.groups * state.state_size
             split = 2 * inner + state.heads if place.rule is Rule.MAMBA_IN else inner
             if split + both == extent:
-                return split + (both * tp if state.groups % tp else both), tp * extent
+                mine = both // state.groups * max(1, state.groups // tp)  # `extra_groups_for_head_shards`
+                return split + mine * tp, tp * extent
         return (1, tp) if extent >= tp else (1, 1)
 
 

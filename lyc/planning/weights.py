@@ -50,7 +50,6 @@ def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None
     drafted = _draft(serving, stage, card)
     loras = buffers(facts, serving, stage)
     found = _scaled(found, scale, facts, serving)
-    counted = _counted(found, extra, loras)
     plain = sum(p.size * run.layers for run in found for p in run.parameters)
     plain += sum(item.size * item.count for item in extra) + sum(item.size * item.count for item in loras)
     terms = _parameter_terms(found, scale)
@@ -59,15 +58,16 @@ def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None
         total = sum(item.size * item.count for item in loras)
         terms.append(_term("LoRA", total, _lora_formula(serving), "vllm/lora/layers, 0.19.0", band=total // 50))
     terms += drafted
-    terms.append(
-        _term(
-            "allocator rounding",
-            counted - plain,
-            "blocks that torch does not split count whole",
-            "c10/cuda/CUDACachingAllocator.cpp should_split; lyc.planning.allocator",
-            band=4 * MIB,
+    if not serving.on_cpu:
+        terms.append(
+            _term(
+                "allocator rounding",
+                _counted(found, extra, loras) - plain,
+                "blocks that torch does not split count whole",
+                "c10/cuda/CUDACachingAllocator.cpp should_split; lyc.planning.allocator",
+                band=4 * MIB,
+            )
         )
-    )
     return tuple(term for term in terms if term.size or term.band)
 
 

@@ -74,7 +74,7 @@ def _ropes(architecture: Architecture, serving: Serving) -> Iterator[Beside]:
 
 def _latent_workspaces(serving: Serving, card: Card | None) -> Iterator[Beside]:
     """Buffers that MLA backends allocate when their module is imported, which asking all backends does."""
-    if card is not None and card.vendor.lower() != "nvidia":
+    if serving.on_cpu or (card is not None and card.vendor.lower() != "nvidia"):
         return
     blackwell = card is not None and 100 <= (card.compute_capability or 0) < 110
     if (0, 11, 2) <= serving.version < (0, 25):

@@ -11,6 +11,8 @@ from lyc.planning.parameters_roles import Kind, Region, role
 from lyc.records.architecture import Architecture, TensorsFrom, Tower
 from lyc.records.model import ModelFacts
 
+_PACKED = Fraction(1, 200)  # kernels repack quantized weights in ways that only some have been measured of
+_PACKED_UNSURE = {"compressed-tensors": Fraction(1, 500), "fp8": Fraction(1, 500), "mxfp4": Fraction(1, 100)}
 _SAME = Fraction(1, 2000)
 _TABLE = Fraction(1, 100)
 _PLAUSIBLE = (Fraction(7, 10), Fraction(13, 10))
@@ -40,9 +42,10 @@ def reconciled(facts: ModelFacts) -> Reconciled:
     a tied table (which vLLM does not load), or spread over all; far from it, the total is not believed.
     """
     architecture = facts.architecture
+    packed = _PACKED_UNSURE.get(facts.quantization or "", Fraction(0) if facts.quantization is None else _PACKED)
     if facts.tensors_from is TensorsFrom.HEADERS or architecture is None:
-        return Reconciled()
-    unsure = Fraction(1, 1000) if facts.weights_bytes is not None else Fraction(1, 100)
+        return Reconciled(unsure=packed, towers_unsure=packed)
+    unsure = packed + (Fraction(1, 1000) if facts.weights_bytes is not None else Fraction(1, 100))
     if not architecture.known:
         unsure += Fraction(1, 20)
     without_towers = architecture.towers and not any(role(g.name).region is Region.TOWER for g in facts.tensors)
