@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lyc.inspection.blocks import blocks
 from lyc.inspection.experts import with_mlps
 from lyc.inspection.families import family
 from lyc.inspection.mixers import mixers
@@ -16,8 +17,6 @@ from lyc.records.architecture import Architecture, Layer
 
 _LONGEST = 100_000
 """Layers. More is no model but a broken file."""
-_ESSENTIAL = ("hidden_size", "num_attention_heads")
-_MTP_KEYS = ("num_nextn_predict_layers",)
 
 
 def architecture(config: Mapping[str, object]) -> Architecture | None:
@@ -30,22 +29,25 @@ def described(found: Sections) -> Architecture | None:
     count = layer_count(text)
     if not count or count > _LONGEST:
         return None
-    known = family(text.model_type) is not None
+    known = family(text.model_type) is not None and not text.section("sparse_attention_config")
     words = kinds(text, count)
-    layers = with_mlps(text, words, mixers(text, words, count))
+    layers = blocks(text) or with_mlps(text, words, mixers(text, words, count))
     hidden, vocab = text.whole("hidden_size"), text.whole("vocab_size") or found.outer.whole("vocab_size")
     if not vocab:
         text.missing["vocab_size"] = None
     if not hidden:
         text.missing["hidden_size"] = None
-    _doubt_defaults(found)
+    _doubt_defaults(found, layers)
+    written = dtype(found)
+    if written is None:
+        text.missing["dtype"] = None
     return Architecture(
         name=found.name,
         hidden=hidden or 0,
         vocab=vocab or 0,
-        dtype=dtype(found) or "",
+        dtype=written or "bfloat16",
         layers=layers,
-        positions=positions(text),
+        positions=positions(text) if found.path or text.mentions("hidden_size") else _written_positions(text),
         tied=tied(found),
         mtp=_mtp(text, layers),
         ropes=ropes(text, layers),
@@ -77,22 +79,36 @@ def tied(found: Sections) -> bool:
     return row.tied if row else True  # the base class of configurations ties
 
 
+def _written_positions(text: Settings) -> int | None:
+    """Of an abridged file, whose class default would be another model's."""
+    bare = Settings(text.written, text.model_type)
+    return positions(bare)
+
+
 def _mtp(text: Settings, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Layers for multi-token prediction are like the last with full attention."""
-    count = text.whole("num_nextn_predict_layers")
-    if count is None:
-        row = family(text.model_type)
+    count, row = text.whole("num_nextn_predict_layers"), family(text.model_type)
+    if count is None or (row and row.mtp < 0):
         count = row.mtp if row else 0
-    if not count or count > 64:
+    if not 0 < count <= 64:
         return ()
     like = next((one for one in reversed(layers) if one.state is None and one.heads), layers[-1])
     return (like,) * count
 
 
-def _doubt_defaults(found: Sections) -> None:
+def _doubt_defaults(found: Sections, layers: tuple[Layer, ...]) -> None:
     """Files of whole models name these; where one does not, the class default may be another model's."""
+    text = found.text
     if found.path:
         return
-    for name in _ESSENTIAL:
-        if not found.text.writes(name):
-            found.text.missing[name] = None
+    names = ["hidden_size", "vocab_size"]
+    if any(layer.heads for layer in layers):
+        names += ["num_attention_heads"]
+    if any(layer.intermediate for layer in layers):
+        names += ["intermediate_size"]
+    if any(layer.experts for layer in layers):
+        names += ["num_experts", "num_experts_per_tok"]
+        names += [] if text.writes("intermediate_size") else ["moe_intermediate_size"]
+    for name in names:
+        if not text.mentions(name):
+            text.missing[name] = None

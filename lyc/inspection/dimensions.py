@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lyc.records.architecture import Architecture, Mixer
+
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 _EQUAL_HEADS = {"llama", "gpt2", "gpt_neox", "gptj", "opt", "phi", "bloom"}
 """Families whose K/V heads are as many as the attention heads when config.json does not say (their config classes)."""
@@ -42,6 +44,33 @@ class Dimensions:
     num_mtp_layers: int
     dtype: str | None
     kv_bytes_per_token: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What class defaults add to what is written. pairs: K/V heads; size: of a head; None where layers differ."""
+
+    pairs: int | None = None
+    size: int | None = None
+    token_bytes: int | None = None
+
+
+def of_architecture(built: Architecture | None) -> Kept:
+    """Of a model whose layers are known for sure and all keep each token's keys and values; else nothing."""
+    if built is None or not built.known or built.unknown:
+        return Kept()
+    layers = [layer for layer in built.layers if layer.mixer is not Mixer.NONE]
+    width = _BYTES.get(built.dtype)
+    if width is None or any(layer.state or not layer.heads for layer in layers):
+        return Kept()
+    values = 0
+    for layer in layers:
+        latent = layer.latent
+        if not layer.shares_kv:
+            wide = layer.kv_heads * (layer.head_size + layer.value_head_size)
+            values += latent.kv_rank + latent.rope if latent else wide
+    pairs, sizes = {layer.kv_heads for layer in layers}, {layer.head_size for layer in layers}
+    return Kept(pairs.pop() if len(pairs) == 1 else None, sizes.pop() if len(sizes) == 1 else None, values * width)
 
 
 def language_config(config: Mapping[str, object]) -> Mapping[str, object]:

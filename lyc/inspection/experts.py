@@ -58,7 +58,7 @@ def _widths(text: Settings, count: int, all_sparse: bool) -> list[int]:
         return [_rounded(text)] * count
     if text.model_type == "granitemoehybrid" and not text.whole("num_experts"):
         return [text.need("shared_expert_intermediate_size")] * count
-    width = text.whole("intermediate_size")
+    width = text.whole("dense_intermediate_size") or text.whole("intermediate_size")
     if width is None and text.model_type in _FOURFOLD:
         width = 4 * text.need("hidden_size")
     if width is None and text.whole("mlp_ratio"):

@@ -24,9 +24,9 @@ class Family:
     qk_key: the key that switches it. fused: modules that the checkpoint stores as one (`qkv`, `gate_up`). turned:
     inputs stand before outputs. packed: experts of a layer stand in one tensor; packed_turned, packed_flat: how.
     keeps_shared: layers that read another's cache still store keys and values. extras, ends: parameters of a layer,
-    of the model, as (name, shape, when); a name with `@` is a linear module; shapes are written in the letters of
-    `lyc.inspection.tensors.shapes`. tied: what an absent `tie_word_embeddings` means where no class says.
-    mtp: layers for multi-token prediction where no key says; mtp_style: "layers" (numbered on) | "mtp" (of its own).
+    of the model, as (name, shape, when), written as `lyc.inspection.tensors.shapes` tells. tied: what an absent
+    `tie_word_embeddings` means where no class says. mtp: layers for multi-token prediction where no key says, -1 =
+    none are published, whatever it says; mtp_style: "layers" (numbered on) | "mtp" (of its own).
     """
 
     model: str = "model."

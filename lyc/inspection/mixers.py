@@ -13,9 +13,10 @@ _LINEAR: Mapping[str, Mixer] = {
     "kimi_linear": Mixer.KIMI_DELTA, "minimax": Mixer.LIGHTNING, "minimax_text_01": Mixer.LIGHTNING,
     "minimax_m1": Mixer.LIGHTNING, "bailing_hybrid": Mixer.LIGHTNING, "bailing_moe_linear": Mixer.LIGHTNING,
 }  # fmt: skip
+_UNSIZED = frozenset({"deepseek_v4", "deepseek_ref"})
+"""Families whose caches are of kinds that no word of `Mixer` names."""
 _PURE = frozenset({"mamba", "mamba2", "falcon_mamba"})
 _MQA = frozenset({"gpt_bigcode", "falcon", "refinedwebmodel"})
-_HEAD_SIZE = {"gemma": 256, "gemma2": 256, "mistral_nemo": 128}
 
 
 def head_size(text: Settings) -> int:
@@ -45,6 +46,9 @@ def kv_heads(text: Settings, heads: int) -> int:
 
 def mixers(text: Settings, words: tuple[str, ...] | None, count: int) -> tuple[Layer, ...]:
     """One `Layer` for each, its MLP still empty."""
+    if text.model_type in _UNSIZED:
+        text.missing["attention"] = None
+        return (replace(_attention(text, Mixer.FULL), mixer=Mixer.UNKNOWN),) * count
     if text.model_type in _PURE:
         return (Layer(_mamba(text), state=_state(text)),) * count
     if words is None:

@@ -95,6 +95,10 @@ class Settings:
     def writes(self, name: str) -> bool:
         return any(self.written.get(key) is not None for key in (name, *ALIASES.get(name, ())))
 
+    def mentions(self, name: str) -> bool:
+        """Whether it is written, be it as null."""
+        return any(key in self.written for key in (name, *ALIASES.get(name, ())))
+
     def whole(self, name: str) -> int | None:
         """A whole number ≥ 0. A list of them counts as its largest (some families write one a layer)."""
         value = self.get(name)
