@@ -45,7 +45,10 @@ def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None
     scale = reconciled(facts)
     if scale.tied and not facts.architecture.tied:
         facts = replace(facts, architecture=replace(facts.architecture, tied=True))
-    found = [run for run in runs(facts, serving, stage, card) if run.region is not Region.MTP or _wants_mtp(serving)]
+    # a checkpoint that is as small as what is asked for is that already, and not made smaller while loading
+    stored_small = scale.linear and facts.quantization is None
+    loading = replace(serving, quantization=None) if stored_small else serving
+    found = [run for run in runs(facts, loading, stage, card) if run.region is not Region.MTP or _wants_mtp(serving)]
     extra = beside(facts, serving, stage, card)
     drafted = _draft(serving, stage, card)
     loras = buffers(facts, serving, stage)
@@ -161,13 +164,17 @@ def _draft(serving: Serving, stage: Stage, card: Card | None) -> list[Term]:
 
 def _scaled(found: Sequence[Run], scale: Reconciled, facts: ModelFacts, serving: Serving) -> list[Run]:
     """With the difference to the checkpoint's total. Towers are quantized while loading as the rest is."""
-    if scale.factor != 1:
-        found = [
-            Run(tuple(replace(p, size=int(p.size * scale.factor)) for p in run.parameters), run.layers, run.region)
-            for run in found
-        ]
+    if scale.factor != 1 or scale.of_towers != 1:
+        found = [Run(tuple(_by(p, scale) for p in run.parameters), run.layers, run.region) for run in found]
     if not scale.towers:
         return list(found)
     asked = serving.quantization if facts.quantization is None and serving.quantization not in EXPERTS_ONLY else None
     each = WHILE_LOADING.get(asked or "", 2.0) / 2
     return [*found, Run((Parameter("towers", Kind.TOWER, int(scale.towers * each) // serving.tp),), 1, Region.TOWER)]
+
+
+def _by(parameter: Parameter, scale: Reconciled) -> Parameter:
+    factor = scale.of_towers if parameter.kind is Kind.TOWER else scale.factor
+    if factor == 1 or (scale.linear and parameter.kind in (Kind.EMBEDDING, Kind.REST)):
+        return parameter
+    return replace(parameter, size=int(parameter.size * factor))

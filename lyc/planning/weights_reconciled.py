@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 
 from lyc.planning.parameters_formats import RUNTIME, STORED
 from lyc.planning.parameters_roles import Kind, Region, role
-from lyc.records.architecture import Architecture, TensorsFrom, Tower
+from lyc.records.architecture import Architecture, TensorGroup, TensorsFrom, Tower
 from lyc.records.model import ModelFacts
 
 _PACKED = Fraction(1, 200)  # kernels repack quantized weights in ways that only some have been measured of
 _PACKED_UNSURE = {"compressed-tensors": Fraction(1, 500), "fp8": Fraction(1, 500), "mxfp4": Fraction(1, 100)}
 _SAME = Fraction(1, 2000)
 _TABLE = Fraction(1, 100)
-_PLAUSIBLE = (Fraction(7, 10), Fraction(13, 10))
+_NEAR = Fraction(1, 50)
+_LEAST, _MOST = Fraction(7, 10), Fraction(13, 10)
+_TALKERS = ("Omni",)
+"""In names of classes whose checkpoints hold a voice that vLLM does not load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What to make of the difference. factor: applies to all parameters. towers: bytes of towers whose tensors are not
-    known. tied: the total leaves no room for a head of its own. unsure, towers_unsure: relative, for bands.
+    """What to make of the difference. factor: applies to all parameters of the decoder, or, where `linear`, to those of
+    its linear layers and experts alone. towers: bytes of towers whose tensors are not known; of_towers: factor of those
+    that are. tied: the total leaves no room for a head of its own. unsure, towers_unsure: relative, for bands.
     """
 
     factor: Fraction = Fraction(1)
+    linear: bool = False
     towers: int = 0
+    of_towers: Fraction = Fraction(1)
     tied: bool = False
     unsure: Fraction = Fraction(0)
     towers_unsure: Fraction = Fraction(0)
@@ -33,13 +39,13 @@ class Reconciled:
 
 def stored_bytes(facts: ModelFacts) -> int:
     """Bytes of all tensors of the checkpoint as `facts.tensors` has them."""
-    total = sum(group.count * prod(group.shape) * STORED.get(group.dtype, 2.0) for group in facts.tensors)
-    return int(total)
+    return int(sum(map(_bytes, facts.tensors)))
 
 
 def reconciled(facts: ModelFacts) -> Reconciled:
     """Headers are exact. Else what the total has beyond the tensors is towers where they are missing, a second copy of
-    a tied table (which vLLM does not load), or spread over all; far from it, the total is not believed.
+    a tied table (which vLLM does not load), or spread over all: over linear layers alone where the checkpoint is
+    quantized, be it that only its size tells. A total far above the tensors is not believed.
     """
     architecture = facts.architecture
     packed = _PACKED_UNSURE.get(facts.quantization or "", Fraction(0) if facts.quantization is None else _PACKED)
@@ -51,22 +57,57 @@ def reconciled(facts: ModelFacts) -> Reconciled:
     without_towers = architecture.towers and not any(role(g.name).region is Region.TOWER for g in facts.tensors)
     stored = stored_bytes(facts)
     guess = _towers(architecture) if without_towers else 0
-    if facts.weights_bytes is None or not stored:
+    if not facts.weights_bytes or not stored:
         return Reconciled(towers=guess, unsure=unsure, towers_unsure=Fraction(1, 4))
-    ratio = Fraction(facts.weights_bytes, stored)
     missing = facts.weights_bytes - stored
-    table = _table(facts)
-    if abs(ratio - 1) < _SAME or abs(ratio - 2) < Fraction(1, 50):
-        return Reconciled(unsure=unsure)  # twice: a float32 checkpoint, which loads at the run-time dtype
-    if architecture.tied and table and abs(missing - table) < table * _TABLE:
+    if _as_it_is(facts, architecture, missing):
         return Reconciled(unsure=unsure)
+    table = _table(facts)
     if not architecture.tied and table and abs(missing + table) < table * _TABLE:
         return Reconciled(tied=True, unsure=unsure)
     if without_towers and missing > 0:
         return Reconciled(towers=missing, unsure=unsure, towers_unsure=Fraction(1, 20))
-    if not _PLAUSIBLE[0] < ratio < _PLAUSIBLE[1]:
-        return Reconciled(towers=guess, unsure=Fraction(1, 10), towers_unsure=Fraction(1, 4))
-    return Reconciled(factor=ratio, unsure=unsure + abs(ratio - 1))
+    return _spread(facts, facts.weights_bytes - guess, stored, Reconciled(towers=guess, unsure=unsure))
+
+
+def _as_it_is(facts: ModelFacts, architecture: Architecture, missing: int) -> bool:
+    """The difference is nothing, or something that vLLM does not load."""
+    stored = stored_bytes(facts)
+    ratio = 1 + Fraction(missing, stored)
+    if abs(ratio - 1) < _SAME or (missing > 0 and any(word in architecture.name for word in _TALKERS)):
+        return True
+    wide = all(group.dtype == "F32" for group in facts.tensors)
+    if facts.quantization is None and abs(ratio - (Fraction(1, 2) if wide else 2)) < _NEAR:
+        return True  # one is float32 and the other is not: it loads at the run-time dtype
+    table = _table(facts)
+    return bool(architecture.tied and table and abs(missing - table) < table * _TABLE)
+
+
+def _spread(facts: ModelFacts, total: int, stored: int, base: Reconciled) -> Reconciled:
+    ratio = Fraction(total, stored)
+    quarter = Fraction(1, 4)
+    if ratio > _MOST:
+        return replace(base, unsure=Fraction(1, 10), towers_unsure=quarter)
+    if facts.quantization is None and ratio >= _LEAST:
+        towers = sum(_bytes(group) for group in facts.tensors if role(group.name).kind is Kind.TOWER)
+        if abs(total - stored) < towers / 2:  # their projectors differ most from what configurations tell
+            return replace(base, of_towers=1 + Fraction(int(total - stored), int(towers)), towers_unsure=quarter)
+        return replace(base, factor=ratio, of_towers=ratio, unsure=base.unsure + abs(ratio - 1), towers_unsure=quarter)
+    fixed = sum(_bytes(group) for group in facts.tensors if _is_fixed(group))
+    if total <= fixed or stored <= fixed:
+        return replace(base, unsure=Fraction(1, 10), towers_unsure=quarter)
+    linear = Fraction(int(total - fixed), int(stored - fixed))
+    doubt = min(abs(linear - 1), Fraction(1, 10))
+    return replace(base, factor=linear, linear=True, unsure=base.unsure + doubt, towers_unsure=quarter)
+
+
+def _is_fixed(group: TensorGroup) -> bool:
+    """What a quantized checkpoint leaves in 16 bit: embedding, head, towers, norms."""
+    return role(group.name).kind in (Kind.EMBEDDING, Kind.TOWER, Kind.REST)
+
+
+def _bytes(group: TensorGroup) -> float:
+    return group.count * prod(group.shape) * STORED.get(group.dtype, 2.0)
 
 
 def _table(facts: ModelFacts) -> int:

@@ -196,6 +196,21 @@ def test_a_head_that_the_total_leaves_no_room_for_is_tied() -> None:
     assert size(made.LLAMA_8B, made.serving()) - size(told, made.serving()) == pytest.approx(table, abs=2 * MIB)
 
 
+@pytest.mark.parametrize("part", [0.36, 0.53])
+def test_a_total_far_below_16_bit_is_a_quantized_checkpoint(part: float) -> None:
+    """config.json does not say so, but the files do: linear layers shrink, tables stay."""
+    stored = stored_bytes(made.LLAMA_8B)
+    told = made.from_config(made.LLAMA_8B, int(stored * part))
+    assert size(told, made.serving()) == pytest.approx(stored * part, rel=0.02)
+    assert _term(told, made.serving(), "embedding and head") == 2 * 128256 * 4096 * 2
+    assert size(told, made.serving(quantization="fp8")) == size(told, made.serving())
+
+
+def test_a_float32_total_does_not_scale_what_loads_in_16_bit() -> None:
+    told = made.from_config(made.LLAMA_8B, 2 * stored_bytes(made.LLAMA_8B))
+    assert size(told, made.serving()) == size(made.LLAMA_8B, made.serving())
+
+
 def test_active_bytes_of_a_dense_model_are_all_but_the_embedding() -> None:
     found = active_bytes(made.LLAMA_8B, made.serving())
     assert found == stored_bytes(made.LLAMA_8B) - 128256 * 4096 * 2
