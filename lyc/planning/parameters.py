@@ -6,7 +6,7 @@ say what torch counts. Shapes are in elements, sizes in bytes. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil, prod
 
@@ -247,12 +247,3 @@ class _Rank:
 def vocabulary_rows(rows: int) -> int:
     """Rows of embedding and head: vLLM pads the vocabulary to a multiple of 64 before it divides it."""
     return -(-rows // _VOCABULARY_STEP) * _VOCABULARY_STEP
-
-
-def sums(parameters: Iterable[Run]) -> Mapping[Kind, int]:
-    """Bytes of all runs by kind, without what the allocator adds."""
-    found: dict[Kind, int] = {}
-    for run in parameters:
-        for parameter in run.parameters:
-            found[parameter.kind] = found.get(parameter.kind, 0) + parameter.size * run.layers
-    return found

@@ -24,7 +24,7 @@ from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving, Stage, Term
 from lyc.units import MIB
 
-__all__ = ["active_bytes", "weights"]
+__all__ = ["active_bytes", "likeness", "weights"]
 
 _MTP_METHODS = frozenset(("mtp", "deepseek_mtp", "qwen3_next_mtp", "mimo_mtp", "glm4_moe_mtp", "ernie_mtp", "nextn"))
 _SOURCE = "vllm/model_executor/models, layers/linear.py, layers/fused_moe, 0.19.0"
@@ -72,6 +72,23 @@ def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None
             )
         )
     return tuple(term for term in terms if term.size or term.band)
+
+
+def likeness(facts: ModelFacts, serving: Serving, card: Card) -> tuple[object, ...]:
+    """What of the options and of the card these terms depend on: equal likeness, equal `weights` on the same stage.
+
+    For remembering them over many cards: those of most models are the same on all.
+    """
+    capability = card.compute_capability or 0
+    method = facts.quantization or serving.quantization
+    latent = facts.architecture is not None and any(layer.latent for layer in facts.architecture.layers)
+    return (
+        serving.version, serving.tp, serving.pp, serving.dtype, serving.quantization, serving.adapter,
+        serving.max_loras, serving.draft and serving.draft.method, serving.on_cpu, card.vendor,
+        serving.max_num_batched_tokens if latent or (facts.architecture and facts.architecture.towers) else None,
+        method and (capability < 89, 90 <= capability < 100, 100 <= capability < 110),
+        latent and 100 <= capability < 110,
+    )  # fmt: skip
 
 
 def _wants_mtp(serving: Serving) -> bool:

@@ -150,7 +150,7 @@ def _sparse(layers: tuple[Layer, ...], serving: Serving) -> Iterator[Beside]:
 
 def _input_buffers(facts: ModelFacts, architecture: Architecture, serving: Serving, stage: Stage) -> Iterator[Beside]:
     tokens, width = serving.max_num_batched_tokens, _width(serving)
-    if not stage.embeds:
+    if not stage.embeds or not architecture.towers:
         return
     for group in facts.tensors:
         if "embed_tokens_per_layer" in group.name and len(group.shape) == 2:

@@ -60,7 +60,7 @@ def reconciled(facts: ModelFacts) -> Reconciled:
     if not facts.weights_bytes or not stored:
         return Reconciled(towers=guess, unsure=unsure, towers_unsure=Fraction(1, 4))
     missing = facts.weights_bytes - stored
-    if _as_it_is(facts, architecture, missing):
+    if _as_it_is(facts, architecture, stored, missing):
         return Reconciled(unsure=unsure)
     table = _table(facts)
     if not architecture.tied and table and abs(missing + table) < table * _TABLE:
@@ -70,9 +70,8 @@ def reconciled(facts: ModelFacts) -> Reconciled:
     return _spread(facts, facts.weights_bytes - guess, stored, Reconciled(towers=guess, unsure=unsure))
 
 
-def _as_it_is(facts: ModelFacts, architecture: Architecture, missing: int) -> bool:
+def _as_it_is(facts: ModelFacts, architecture: Architecture, stored: int, missing: int) -> bool:
     """The difference is nothing, or something that vLLM does not load."""
-    stored = stored_bytes(facts)
     ratio = 1 + Fraction(missing, stored)
     if abs(ratio - 1) < _SAME or (missing > 0 and any(word in architecture.name for word in _TALKERS)):
         return True

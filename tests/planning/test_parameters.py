@@ -7,12 +7,12 @@ from math import prod
 
 import pytest
 
-from lyc.planning.cards import find
+from lyc.planning.cards import CARDS, find
 from lyc.planning.lora import rank_of
 from lyc.planning.parameters import runs, vocabulary_rows
 from lyc.planning.parameters_mxfp4 import Kernel, kernel
 from lyc.planning.parameters_roles import Kind, Region, Rule, role
-from lyc.planning.weights import weights
+from lyc.planning.weights import likeness, weights
 from lyc.records.architecture import (
     Architecture,
     Experts,
@@ -240,6 +240,22 @@ def test_the_vocabulary_grows_to_a_multiple_of_64() -> None:
 
 def test_lora_ranks_are_those_that_vllm_takes() -> None:
     assert [rank_of(rank) for rank in (1, 4, 8, 9, 64, 300, 512, 600)] == [1, 8, 8, 16, 64, 320, 512, 600]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        made.LLAMA_8B, made.DEEPSEEK_LITE, made.gpt_oss(layers=2, experts=8), made.quantized(made.LLAMA_8B, "gptq"),
+        made.quantized(made.LLAMA_8B, "fp8-block"), made.quantized(made.DEEPSEEK_LITE, "awq"),
+    ],
+)  # fmt: skip
+def test_cards_that_are_alike_hold_the_same(model: ModelFacts) -> None:
+    known: dict[tuple[object, ...], int] = {}
+    for card in CARDS.values():
+        for version in ((0, 11, 0), (0, 19, 0), (0, 28, 0)):
+            options = made.serving(version=version)
+            assert known.setdefault(likeness(model, options, card), found := _total(model, options, card)) == found
+    assert len(known) < 3 * len(CARDS)
 
 
 def test_on_the_cpu_nothing_is_rounded() -> None:
