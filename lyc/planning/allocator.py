@@ -61,24 +61,23 @@ class _LargePool:
 
 
 def allocated(runs: Iterable[tuple[Sequence[int], int]]) -> int:
-    """Bytes counted for tensors allocated in this order and never freed.
+    """Bytes counted for tensors allocated in this order and never freed. Runs may share one list of sizes.
 
     runs: (sizes of the tensors of one repeat, repeats), as a model has equal layers. Repeats are not walked one by one
     once the free blocks come back to a state seen before.
     """
-    taken = tuple((tuple(sizes), repeats) for sizes, repeats in runs)
-    large = [
-        (
-            [request for size in sizes if (request := rounded(size)) > _SMALL],
-            sum(request for size in sizes if (request := rounded(size)) <= _SMALL),
-            repeats,
-        )
-        for sizes, repeats in taken
-    ]
-    pool = _LargePool(min((request for requests, _, _ in large for request in requests), default=0))
+    walked = list(runs)
+    known: dict[int, tuple[list[int], int]] = {}
+    for sizes, _ in walked:
+        if id(sizes) not in known:
+            requests = list(map(rounded, sizes))
+            small = sum(request for request in requests if request <= _SMALL)
+            known[id(sizes)] = [request for request in requests if request > _SMALL], small
+    pool = _LargePool(min((min(large) for large, _ in known.values() if large), default=0))
     total = 0
-    for requests, small, repeats in large:
-        total += small * repeats + _repeated(pool, requests, repeats)
+    for sizes, repeats in walked:
+        large, small = known[id(sizes)]
+        total += small * repeats + _repeated(pool, large, repeats)
     return total
 
 
