@@ -31,7 +31,7 @@ def _layer(text: Settings, row: Settings) -> Layer:
 
 
 def _width(text: Settings, mlp: Settings) -> int:
-    """By vllm/model_executor/models/nemotron_nas.py, 0.19.0: two thirds of a multiple of the hidden size, rounded up."""
+    """By vllm/model_executor/models/nemotron_nas.py, 0.19.0: two thirds of a multiple, rounded up to 256."""
     if (written := mlp.whole("intermediate_size")) is not None:
         return written
     width = int(2 * (mlp.number("ffn_mult") or 0) * text.need("hidden_size") / 3)

@@ -21,6 +21,7 @@ Read = Callable[[SourceFile, int, int | None], bytes]
 LONGEST = 100_000_000
 """Bytes. The limit of the format's own implementation for N."""
 
+_INT, _SPAN = frozenset({int}), [int, int]
 _FIRST = 64 << 10  # one request reads most headers whole
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
@@ -76,8 +77,9 @@ def parse_header(file: SourceFile, text: bytes) -> TensorHeader:
         raise _invalid(file, "its header is not a JSON object")
     rows.pop("__metadata__", None)
     spans, sizes, tensors = [], Counter[str](), []
+    seen: dict[tuple[str, tuple[int, ...]], int] = {}
     for name, row in rows.items():
-        begin, end, dtype, shape = _tensor(file, name, row)
+        begin, end, dtype, shape = _tensor(file, name, row, seen)
         tensors.append((name, dtype, shape))
         spans.append((begin, end))
         sizes[dtype] += end - begin
@@ -94,19 +96,33 @@ def parse_header(file: SourceFile, text: bytes) -> TensorHeader:
     return TensorHeader(tuple(tensors), dict(sizes))
 
 
-def _tensor(file: SourceFile, name: str, row: object) -> tuple[int, int, str, tuple[int, ...]]:
-    """begin, end, dtype and shape of one tensor, which must agree."""
-    match row:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
-            pass
-        case _:
-            raise _invalid(file, f"the entry of tensor {name[:80]!r} is incomplete")
-    if not all(type(side) is int and side >= 0 for side in shape) or not 0 <= begin <= end:
+def _tensor(
+    file: SourceFile, name: str, row: object, sizes: dict[tuple[str, tuple[int, ...]], int]
+) -> tuple[int, int, str, tuple[int, ...]]:
+    """begin, end, dtype and shape of one tensor, which must agree. sizes: bytes of shapes that were seen before."""
+    entry = row if type(row) is dict else {}  # a `match` would be prettier, and a third slower over all
+    dtype, sides, span = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if type(dtype) is not str or type(sides) is not list or type(span) is not list or list(map(type, span)) != _SPAN:
+        raise _invalid(file, f"the entry of tensor {name[:80]!r} is incomplete")
+    shape, (begin, end) = tuple(sides), span
+    key = dtype, shape
+    size = sizes.get(key) if _INT.issuperset(map(type, shape)) else -1
+    if size is None:
+        size = _size(dtype, shape)
+        sizes[key] = size
+    if size == -1 or not 0 <= begin <= end:
         raise _invalid(file, f"the entry of tensor {name[:80]!r} has impossible numbers")
-    bits = BITS.get(dtype)
-    if bits is not None and math.prod(shape) * bits != (end - begin) * 8:
+    if size >= 0 and size != (end - begin) * 8:
         raise _invalid(file, f"shape and bytes of tensor {name[:80]!r} do not agree")
-    return begin, end, dtype, tuple(shape)
+    return begin, end, dtype, shape
+
+
+def _size(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bits; -1 for an impossible shape, -2 for a dtype whose width is not known."""
+    if any(side < 0 for side in shape):
+        return -1
+    bits = BITS.get(dtype)
+    return -2 if bits is None else math.prod(shape) * bits
 
 
 def _position(error: Exception) -> str:

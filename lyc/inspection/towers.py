@@ -36,7 +36,8 @@ def sections_of_towers(found: Sections) -> Iterator[tuple[str, str, Settings]]:
         if not written and whole.written.get(key, "") is None:  # null: this one goes without
             continue
         named = written.get("model_type")
-        part_type = named if isinstance(named, str) and named else default
+        own = isinstance(named, str) and named not in ("", whole.model_type)  # some bear the name of the whole
+        part_type = named if own else default
         part_type = part_type if isinstance(part_type, str) else _TYPES.get((whole.model_type, key), "")
         yield key, kind, whole.below(written, part_type)
         if not written:

@@ -37,23 +37,17 @@ class Omitted:
 
     def __init__(self, entries: Iterable[str]) -> None:
         self._plain: set[str] = set()
-        self._expressions: list[re.Pattern[str]] = []
         self.numbered = False
+        patterns: list[str] = []
         for entry in entries:
             if entry.startswith("re:"):
-                self._compile(entry[3:])
+                patterns.append(entry[3:])
             elif any(sign in entry for sign in "*?["):
-                self._compile(fnmatch.translate(entry))
-                self._compile(fnmatch.translate(entry + ".*"))
+                patterns += (fnmatch.translate(entry), fnmatch.translate(entry + ".*"))
             else:
                 self._plain.add(entry.strip("."))
             self.numbered = self.numbered or any(sign.isdigit() for sign in entry)
-
-    def _compile(self, pattern: str) -> None:
-        try:
-            self._expressions.append(re.compile(pattern))
-        except re.error:
-            return
+        self._expressions = _compiled(patterns)
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
@@ -63,6 +57,14 @@ class Omitted:
         if self._plain and any(run in self._plain for run in runs):
             return True
         return any(one.match(name) for one in self._expressions)
+
+
+def _compiled(patterns: list[str]) -> list[re.Pattern[str]]:
+    """One expression for all, or one for each that is an expression at all."""
+    try:
+        return [re.compile("|".join(f"(?:{pattern})" for pattern in patterns))] if patterns else []
+    except re.error:
+        return [found for pattern in patterns for found in _compiled([pattern])] if len(patterns) > 1 else []
 
 
 @dataclass(frozen=True, slots=True)
