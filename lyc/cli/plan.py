@@ -116,7 +116,7 @@ def plan(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Know before you rent: what a model needs, which GPUs fit, what it costs.
+    """Know before you rent: what fits, and what it costs.
 
     Nothing is started and no weights are fetched: config.json and the headers of the weights are enough. The prediction
     follows vLLM term by term; where it cannot be sure it says by how much. Exits 5 if nothing fits.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lyc.cli.plan_next import deploy_command, plan_command
+from lyc.cli.plan_next import Typed, deploy_command, held_at_once, plan_command
 from lyc.cli.plan_words import cards, money, tokens
 from lyc.errors import NoFit
 from lyc.records.fit import Survey
@@ -47,11 +47,15 @@ class Question:
     everything: bool = False
     verbose: bool = False
 
+    @property
+    def typed(self) -> Typed:
+        return Typed(self.written, self.file, self.words.engine)
+
 
 def answer(session: Session, question: Question) -> None:
     """Print it. Raises what is wrong with the words or the model; NoFit `nothing-fits` (exit 5) after the answer."""
     from lyc.cli.plan_document import survey_document
-    from lyc.cli.plan_view import survey_text
+    from lyc.cli.plan_view import drawable, survey_text
     from lyc.cli.plan_wish import wish_of
     from lyc.engines.versions import VLLM_VERSION
     from lyc.spec.engine_words import check_length
@@ -69,14 +73,15 @@ def answer(session: Session, question: Question) -> None:
             raise typer.Exit(NoFit.exit_code)
         return
     text = survey_text(output, planned, found, notes, everything=question.everything)
-    if question.verbose and (shown := found.chosen or found.nearest or next(iter(found.rejected), None)):
-        text += "\n\n" + _details(session, planned, wish, shown)
-    output.answer({}, text)
+    looked_at = found.chosen or next((fit for fit in found.rejected if fit.terms), None)
+    if question.verbose and looked_at is not None:
+        text += "\n\n" + _details(session, planned, wish, looked_at)
+    output.answer({}, drawable(output, text))
     if output.live:
         output.say("")
     if found.chosen is None:
         raise _nothing_fits(question, wish, found)
-    output.hint(deploy_command(question.written, question.file, found.chosen, question.words.engine, planned))
+    output.hint(deploy_command(question.typed, found.chosen, planned, wish))
 
 
 def _on_cards(wish: Wish, names: Sequence[str]) -> Wish:
@@ -200,13 +205,19 @@ def _nothing_fits(question: Question, wish: Wish, survey: Survey) -> NoFit:
             why=first.reasons[0].text if first and first.reasons else "",
             hint="lyc gpus     every card that lyc knows",
         )
-    hourly = f", {money(near.cost.per_hour, near.cost.currency)} an hour" if near.cost else ""
-    what = f"{cards(near)}{', ' + near.quantization if near.quantization else ''}"
     return NoFit(
         "nothing-fits",
         "nothing fits as asked",
         why=f"{cards(first)}: {first.reasons[0].text}" if first and first.reasons else "",
         where="--gpu" if wish.cards else "",
-        hint=f"{plan_command(question.written, question.file, near, wish)}\n"
-        f"{what} would: context {tokens(near.serving.max_model_len)}{hourly}",
+        hint=f"{plan_command(question.typed, near, wish)}\n{_would(near, wish)}",
     )
+
+
+def _would(near: Fit, wish: Wish) -> str:
+    """`h100 × 2 would, with a context of 8k and 12 requests at once, for €5.58 an hour`."""
+    name = f"{cards(near)}{', ' + near.quantization if near.quantization else ''}"
+    held = held_at_once(near, wish)
+    load = f" and {held} requests at once" if wish.concurrency is not None and held < wish.concurrency else ""
+    hourly = f", for {money(near.cost.per_hour, near.cost.currency)} an hour" if near.cost else ""
+    return f"{name} would, with a context of {tokens(near.serving.max_model_len)}{load}{hourly}"

@@ -41,14 +41,14 @@ def loads_text(output: Output, loads: Sequence[tuple[Speed, Cost | None]]) -> st
     columns = ("AT ONCE", "TOKENS/S", "EACH", "BAND", "BOUND BY", "PER MTOK")
     title = output.paint(f"speed by load, {tokens(loads[0][0].context)} tokens each", "bold")
     table = output.table(columns, rows, numbers=("AT ONCE", "TOKENS/S", "EACH", "BAND", "PER MTOK"))
-    return f"{title}\n{textwrap.indent(table, '  ')}" + _origin(loads[0][0].formula, loads[0][0].source)
+    return f"{title}\n{textwrap.indent(table, '  ')}" + _origin(output, loads[0][0].formula, loads[0][0].source)
 
 
 def _terms(output: Output, fit: Fit) -> str:
     lines = [output.paint(f"terms of {fit.card.name}, GiB of one GPU", "bold")]
     for term in fit.terms:
         lines.append(f"  {_name(term):<46} {term.size / GIB:>9.3f}  ± {term.band / GIB:.3f}")
-        lines.append(_origin(term.formula, term.source).lstrip("\n"))
+        lines.append(_origin(output, term.formula, term.source).lstrip("\n"))
     return "\n".join(line for line in lines if line)
 
 
@@ -58,19 +58,19 @@ def _name(term: Term) -> str:
     return name + ("" if term.inside else " (on top of --util)")
 
 
-def _origin(formula: str, source: str) -> str:
-    """`= formula` and `← source`, each broken at 100 columns, below what they explain."""
+def _origin(output: Output, formula: str, source: str) -> str:
+    """`= formula` and `← source`, each broken where the terminal ends, below what they explain."""
     lines = []
     for mark, text in (("=", formula), ("←", source)):
         if text:
-            lines.append(_filled(f"{mark} {text}", _INDENT))
+            lines.append(_filled(output, f"{mark} {text}", _INDENT))
     return "".join(f"\n{line}" for line in lines)
 
 
-def _filled(text: str, indent: str) -> str:
+def _filled(output: Output, text: str, indent: str) -> str:
     return textwrap.fill(
         text,
-        100,
+        min(output.width, 100) if output.stdout.isatty() else 100,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_long_words=False,
@@ -103,7 +103,7 @@ def _sources(output: Output, fit: Fit) -> str:
     card = fit.card
     seen = "seen on real cards" if card.measured else "derived, not seen on a card yet"
     lines = [output.paint(f"{card.product}", "bold"), f"  {card.cuda_total / GIB:.2f} GiB as CUDA counts them, {seen}"]
-    lines += [_filled(f"← {source}", "  ") for source in card.sources]
+    lines += [_filled(output, f"← {source}", "  ") for source in card.sources]
     if fit.price is not None:
         price = fit.price
         lines.append(f"  {money(price.amount, price.currency)} an hour each, {price.source}, {price.dated}")

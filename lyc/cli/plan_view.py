@@ -9,14 +9,14 @@ from lyc.cli.ls import short_model
 from lyc.cli.output import Output
 from lyc.cli.plan_bar import PARTS, bar, legend, pieces
 from lyc.cli.plan_model import Planned
-from lyc.cli.plan_words import cards, gib, money, parameters, precision, split, tokens
+from lyc.cli.plan_words import cards, figure, gib, money, parameters, precision, sign_of, split, tokens
 from lyc.records.card import Price
 from lyc.records.fit import Cost, Fit, Speed, Survey
 from lyc.units import GIB
 
 _FITS_SHOWN = 10
 _REJECTED_SHOWN = 6
-_NAMES_SHOWN = 3
+_NAMES_WIDTH = 24
 _BAR_MOST = 100
 _NARROWEST = 40
 _STAND_INS = (("→", "*"), ("×", "x"), ("±", "~"), ("€", "E"), ("£", "L"), ("←", "<"), ("·", "."))
@@ -24,7 +24,7 @@ _STAND_INS = (("→", "*"), ("×", "x"), ("±", "~"), ("€", "E"), ("£", "L"),
 
 def survey_text(output: Output, planned: Planned, survey: Survey, notes: Sequence[str], *, everything: bool) -> str:
     """The answer of `lyc plan`. everything: every candidate, however many there are."""
-    shown = survey.chosen or survey.nearest
+    shown = survey.chosen
     parts = [headline(output, planned)]
     if survey.fits:
         parts.append(_fits(output, survey, everything))
@@ -35,7 +35,7 @@ def survey_text(output: Output, planned: Planned, survey: Survey, notes: Sequenc
         parts.append(_rejected(output, survey, everything))
     if notes or (shown and shown.warnings):
         parts.append(_remarks(output, shown, notes))
-    return drawable(output, "\n\n".join(part for part in parts if part))
+    return "\n\n".join(part for part in parts if part)
 
 
 def drawable(output: Output, text: str) -> str:
@@ -69,14 +69,16 @@ def headline(output: Output, planned: Planned) -> str:
 
 def _fits(output: Output, survey: Survey, everything: bool) -> str:
     shown = list(survey.fits) if everything else _first(survey)
-    columns = ("", "GPU", "SPLIT", "WEIGHTS", "CONTEXT", "KV TOKENS", "AT ONCE", "TOKENS/S", "PRICE/H", "PER MTOK")
+    currency = next((sign_of(fit.cost.currency) for fit in survey.fits if fit.cost), "PRICE")
+    money_columns = (f"{currency}/H", f"{currency}/MTOK")
+    columns = ("", "GPU", "SPLIT", "WEIGHTS", "CONTEXT", "KV TOKENS", "AT ONCE", "TOKENS/S", *money_columns)
     rows = [(_mark(fit, survey.chosen), *_row(fit)) for fit in shown]
     used = [at for at in range(len(columns)) if at < 2 or at > 3 or any(row[at] not in {"", "as is"} for row in rows)]
     table = output.table(
         [columns[at] for at in used],
         [[row[at] for at in used] for row in rows],
-        spare=[name for name in ("PER MTOK", "SPLIT") if name in {columns[at] for at in used}],
-        numbers=("CONTEXT", "KV TOKENS", "AT ONCE", "TOKENS/S", "PRICE/H", "PER MTOK"),
+        spare=[name for name in (money_columns[1], "SPLIT") if name in {columns[at] for at in used}],
+        numbers=("CONTEXT", "KV TOKENS", "AT ONCE", "TOKENS/S", *money_columns),
     )
     more = len(survey.fits) - len(shown)
     return table + (f"\n  {more} more that fit: --all" if more else "")
@@ -104,8 +106,8 @@ def _row(fit: Fit) -> tuple[str, ...]:
         f"{cache.tokens:,}" if cache else "-",
         f"{cache.concurrency:.1f}" if cache else "-",
         f"{speed.decode:,.0f}" if speed else "-",
-        money(cost.per_hour, cost.currency) if cost else "-",
-        money(cost.per_million, cost.currency) if cost else "-",
+        figure(cost.per_hour if cost else None),
+        figure(cost.per_million if cost else None),
     )
 
 
@@ -153,9 +155,9 @@ def _cost(cost: Cost, price: Price) -> list[str]:
     lines = [f"cost   {', '.join(parts)}"]
     if cost.break_even is not None:
         lines.append(f"       cheaper than by the token from {cost.break_even:,.0f} million tokens a month on")
-    place = f" ({price.country})" if price.country else ""
     if price.source != "--price":
-        lines.append(f"       as {price.source}{place} asks, {_seen(price)}")
+        place = f"; {price.country}" if price.country else ""
+        lines.append(f"       {price.source}{place}; {_seen(price)}")
     return lines
 
 
@@ -192,12 +194,17 @@ def _grouped(shown: Sequence[Fit]) -> list[tuple[str, str, int]]:
     names: dict[str, list[str]] = {}
     for fit in shown:
         names.setdefault(_reason(fit), []).append(_named(fit))
-    lines = []
-    for reason, group in names.items():
-        more = len(group) - _NAMES_SHOWN
-        name = ", ".join(group[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-        lines.append((name, reason, len(group)))
-    return lines
+    return [(_together(group), reason, len(group)) for reason, group in names.items()]
+
+
+def _together(names: Sequence[str]) -> str:
+    """`l4, a10 and 3 more`, at most `_NAMES_WIDTH` wide where there are several."""
+    for shown in range(len(names), 0, -1):
+        rest = f" and {len(names) - shown} more" if shown < len(names) else ""
+        text = ", ".join(names[:shown]) + rest
+        if len(text) <= _NAMES_WIDTH:
+            break
+    return text
 
 
 def _reason(fit: Fit) -> str:

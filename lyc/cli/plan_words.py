@@ -34,14 +34,24 @@ def money(amount: Decimal | None, currency: str) -> str:
     """`€2.79`, `2.79 CHF`; without cents from a thousand on, and with as many places as a small amount needs."""
     if amount is None:
         return "-"
-    if amount >= 1000:
-        text = f"{amount:,.0f}"
-    elif amount >= Decimal("0.1") or amount == 0:
-        text = f"{amount:.2f}"
-    else:
-        text = f"{amount:.2g}" if amount >= Decimal("0.0001") else "<0.0001"
     sign = _SIGNS.get(currency)
-    return f"{sign}{text}" if sign else f"{text} {currency}"
+    return f"{sign}{figure(amount)}" if sign else f"{figure(amount)} {currency}"
+
+
+def figure(amount: Decimal | None) -> str:
+    """The amount without its currency."""
+    if amount is None:
+        return "-"
+    if amount >= 1000:
+        return f"{amount:,.0f}"
+    if amount >= Decimal("0.1") or amount == 0:
+        return f"{amount:.2f}"
+    return f"{amount:.2g}" if amount >= Decimal("0.0001") else "<0.0001"
+
+
+def sign_of(currency: str) -> str:
+    """`€`, or the code where there is no sign for it."""
+    return _SIGNS.get(currency, currency)
 
 
 def cards(fit: Fit) -> str:
