@@ -10,8 +10,7 @@ from lyc.planning import budget, cuda_graphs, defaults, kv_layout, parallelism
 from lyc.planning.activation import activation
 from lyc.planning.non_torch import non_torch
 from lyc.planning.precision import BF16, runs
-from lyc.planning.weights import weights
-from lyc.planning.weights_active import active_bytes
+from lyc.planning.weights import active_bytes, likeness, weights
 from lyc.records.architecture import Architecture
 from lyc.records.card import Card
 from lyc.records.fit import Fit, Reason
@@ -55,23 +54,27 @@ class Known:
 
     weights: dict[tuple[object, ...], tuple[Term, ...]] = field(default_factory=dict)
     active: dict[tuple[object, ...], int] = field(default_factory=dict)
+    layouts: dict[tuple[object, ...], CacheLayout] = field(default_factory=dict)
 
     def weights_of(self, facts: ModelFacts, serving: Serving, stage: Stage, card: Card) -> tuple[Term, ...]:
-        key = (*_key(serving), stage, card.compute_capability, card.vendor)
+        key = (likeness(facts, serving, card), stage)
         if key not in self.weights:
             self.weights[key] = weights(facts, serving, stage, card)
         return self.weights[key]
 
+    def layout_of(self, facts: ModelFacts, serving: Serving, stage: Stage) -> CacheLayout:
+        one = serving
+        sizes = (one.max_model_len, one.max_num_seqs, one.max_num_batched_tokens, one.block_size)
+        key = (one.tp, one.pp, one.dtype, one.quantization, one.kv_cache_dtype, *sizes, stage)
+        if key not in self.layouts:
+            self.layouts[key] = kv_layout.layout(facts, serving, stage)
+        return self.layouts[key]
+
     def active_of(self, facts: ModelFacts, serving: Serving, batch: int) -> int:
-        key = (*_key(serving), batch)
+        key = (serving.tp, serving.pp, serving.dtype, serving.quantization, batch)
         if key not in self.active:
             self.active[key] = active_bytes(facts, serving, batch)
         return self.active[key]
-
-
-def _key(serving: Serving) -> tuple[object, ...]:
-    """Of the options those that weights depend on; a wish has one version, draft and adapter."""
-    return serving.tp, serving.pp, serving.dtype, serving.quantization, serving.max_num_batched_tokens
 
 
 def fit(
@@ -145,7 +148,7 @@ def _stages(facts: ModelFacts, architecture: Architecture, serving: Serving, car
             graphs,
         )
         available = budget.available(card.cuda_total, serving, terms)
-        layout = kv_layout.layout(facts, serving, stage)
+        layout = known.layout_of(facts, serving, stage)
         found.append(_Sized(terms, available, layout, kv_layout.size(layout, max(available, 0), serving)))
     return found
 
@@ -214,13 +217,14 @@ def _load(facts: ModelFacts, serving: Serving, sized: Sequence[_Sized], wish: Wi
     )
 
 
-def held_at(facts: ModelFacts, serving: Serving, blocks: int, tokens: int) -> int:
+def held_at(facts: ModelFacts, serving: Serving, blocks: int, tokens: int, known: Known | None = None) -> int:
     """Requests of `tokens` tokens each that `blocks` hold at once, and that vLLM would run at once."""
+    known = known or Known()
     if facts.architecture is None:
         return 0
     asked = replace(serving, max_model_len=tokens)
     stages = parallelism.stages(facts.architecture, serving.pp, serving.version)
-    most = max((kv_layout.layout(facts, asked, stage).request_blocks for stage in stages), default=0)
+    most = max((known.layout_of(facts, asked, stage).request_blocks for stage in stages), default=0)
     held = (blocks - 1) // most if most else serving.max_num_seqs
     return max(min(held, serving.max_num_seqs), 0)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from lyc.planning import economics, kv_layout, parallelism, performance
+from lyc.planning import economics, parallelism, performance
 from lyc.planning.cards import CARDS, runs
 from lyc.planning.fit import Known, fit, held_at
 from lyc.records.card import Card
@@ -44,20 +44,21 @@ def priced(facts: ModelFacts, wish: Wish, one: Fit, known: Known | None = None) 
     architecture = facts.architecture
     if architecture is None or one.cache is None:
         return one
+    known = known or Known()
     serving = one.serving
     context = min(wish.context or LOAD_CONTEXT, serving.max_model_len)
-    held = held_at(facts, serving, one.cache.blocks, context)
+    held = held_at(facts, serving, one.cache.blocks, context, known)
     concurrency = wish.concurrency or max(min(LOAD, held), 1)
     at_load = replace(serving, max_model_len=context)
     stages = parallelism.stages(architecture, serving.pp, serving.version)
-    per_request = sum(kv_layout.layout(facts, at_load, stage).request_bytes for stage in stages)
+    per_request = sum(known.layout_of(facts, at_load, stage).request_bytes for stage in stages)
     speed = performance.speed(
         facts,
         serving,
         one.card,
         concurrency=concurrency,
         context=context,
-        active_bytes=(known or Known()).active_of(facts, serving, concurrency),
+        active_bytes=known.active_of(facts, serving, concurrency),
         kv_token_bytes=per_request * serving.tp / context,
     )
     cost = economics.cost(
