@@ -17,8 +17,8 @@ _SPARSE_FP8 = 656
 """Bytes a token in the layout of FlashMLA's sparse kernel (v1/kv_cache_interface.py MLAAttentionSpec, 0.11.0)."""
 _PADDED_HEAD = 256
 """Elements of a head before MLA had a cache of its own (vllm/config.py get_head_size, 0.6.6)."""
-_OWN_VALUES = (0, 14)
-"""First version whose values may be smaller than its keys (v1/kv_cache_interface.py head_size_v)."""
+_OWN_VALUES = (0, 20)
+"""First version whose models cache values smaller than keys; before, they are padded (models/mimo_v2.py)."""
 _PAIRED = frozenset({Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.UNKNOWN})
 
 

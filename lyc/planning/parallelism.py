@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lyc.records.architecture import Architecture, Layer, Mixer
 from lyc.records.serving import Stage
@@ -27,6 +28,10 @@ _STAGES_SINCE: Mapping[str, Version] = {
     "OuroForCausalLM": (0, 29),
 }  # fmt: skip
 """The first version read in which the class has SupportsPP."""
+_PLAIN_SHARED = ("Step3p5", "Step3p7")
+"""Beginnings of names of classes whose quantized checkpoints leave the shared expert as it was."""
+_MERGED_FREE = (0, 14)
+"""First version that lets a GPU's outputs of gate, up, query, key or value be no multiple of the block of scales."""
 _GROUPED = frozenset({"awq", "gptq", "compressed-tensors", "auto-round", "awq_marlin", "gptq_marlin"})
 
 
@@ -62,8 +67,9 @@ def impossible(
         return None
     if (-(-architecture.vocab // _PADDED) * _PADDED) % tp:
         return f"{tp} GPUs cannot share the vocabulary of {architecture.vocab} entries evenly"
+    scales = _Scales.of(architecture, detail, version)
     for layer in dict.fromkeys(architecture.layers):
-        if reason := _heads(layer, tp) or _state(layer, tp) or _widths(layer, tp) or _quantized(layer, detail, tp):
+        if reason := _heads(layer, tp) or _state(layer, tp) or _widths(layer, tp) or _quantized(layer, scales, tp):
             return reason
     return None
 
@@ -74,7 +80,7 @@ def whole_experts(architecture: Architecture, detail: Mapping[str, object], tp: 
     vllm/model_executor/layers/quantization/fp8.py Fp8MoEMethod.create_weights, 0.10.2: the width on each GPU is a
     multiple of the block of scales; else the width alone has to be divisible.
     """
-    block = _blocks(detail)[0]
+    block = _scales(detail)[0]
     widths = {layer.experts.intermediate for layer in architecture.layers if layer.experts}
     return tp > 1 and any(width % tp or (block and width // tp % block) for width in widths)
 
@@ -124,27 +130,51 @@ def _widths(layer: Layer, tp: int) -> str | None:
     return None
 
 
-def _quantized(layer: Layer, detail: Mapping[str, object], tp: int) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Scales:
+    """What of a quantized checkpoint has to be whole on each GPU.
+
+    outs, ins: outputs and inputs of a matrix that share a scale, where a GPU's part must be a multiple of them; 0 =
+    free. mlp, shared, attention: whether these are quantized.
+    """
+
+    outs: int
+    ins: int
+    mlp: bool
+    shared: bool
+    attention: bool
+
+    @staticmethod
+    def of(architecture: Architecture, detail: Mapping[str, object], version: Version) -> _Scales:
+        outs, ins = _scales(detail)
+        plain = _untouched(detail)
+        return _Scales(
+            outs if version < _MERGED_FREE else 0,
+            ins,
+            mlp=not any("mlp" in name for name in plain),
+            shared=not (any("shared" in name for name in plain) or architecture.name.startswith(_PLAIN_SHARED)),
+            attention=not any("attn" in name or "q_proj" in name for name in plain),
+        )
+
+
+def _quantized(layer: Layer, scales: _Scales, tp: int) -> str | None:
     """A GPU's part of a matrix must hold whole blocks or groups of scales.
 
     vllm/model_executor/layers/quantization/utils/fp8_utils.py validate_fp8_block_shape; awq.py and gptq.py
     create_weights ("not aligned with the quantized weight shape").
     """
-    outs, ins = _blocks(detail)
     shared = layer.experts.shared_intermediate if layer.experts else 0
-    names = _untouched(detail)
-    for width, name in ((layer.intermediate, "mlp"), (shared, "shared_expert")):
-        part = width // tp
-        if width and not any(name in one for one in names) and ((outs and part % outs) or (ins and part % ins)):
-            return _split(f"MLPs of width {width}", part, outs or ins)
-    if layer.latent is not None or not layer.kv_heads or any("attn" in one or "q_proj" in one for one in names):
+    block = scales.ins or scales.outs
+    for width, counts in ((layer.intermediate, scales.mlp), (shared, scales.shared)):
+        if counts and block and width // tp % block:
+            return _split(f"MLPs of width {width}", width // tp, block)
+    if not scales.attention or layer.latent is not None or not layer.kv_heads:
         return None
-    queries = layer.heads * layer.head_size // tp
-    if ins and queries % ins:
-        return _split(f"attention of width {layer.heads * layer.head_size}", queries, ins)
-    pairs = max(layer.kv_heads // tp, 1) * layer.head_size
-    if outs and pairs % outs:
-        return _split(f"{layer.kv_heads} KV heads of size {layer.head_size}", pairs, outs)
+    queries, pairs = layer.heads * layer.value_head_size, max(layer.kv_heads // tp, 1) * layer.head_size
+    if scales.ins and queries // tp % scales.ins:
+        return _split(f"attention of width {queries}", queries // tp, scales.ins)
+    if scales.outs and pairs % scales.outs:
+        return _split(f"{layer.kv_heads} KV heads of size {layer.head_size}", pairs, scales.outs)
     return None
 
 
@@ -152,8 +182,8 @@ def _split(what: str, part: int, block: int) -> str:
     return f"the checkpoint's scales stand for {block} elements each, and a GPU's part of {what} would be {part}"
 
 
-def _blocks(detail: Mapping[str, object]) -> tuple[int, int]:
-    """(outputs, inputs) that share one scale, where a GPU's part has to be a multiple of them; 0 = free."""
+def _scales(detail: Mapping[str, object]) -> tuple[int, int]:
+    """(outputs, inputs) that share one scale where that binds the split; 0 = free."""
     shape = detail.get("weight_block_size")
     if isinstance(shape, (list, tuple)) and len(shape) == 2 and all(isinstance(one, int) for one in shape):
         return int(shape[0]), int(shape[1])
