@@ -54,6 +54,8 @@ from tests.planning.measured.replay import (  # noqa: E402
 )
 from tests.sources.hub import Handler, Hub  # noqa: E402
 
+BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "I64": 8}
+"""Of one element; of all other types it is 1."""
 HF_MEM, ACCELERATE = "hf-mem==0.5.6", "accelerate==1.15.0"
 
 DRIVE_HF_MEM = """
@@ -78,13 +80,13 @@ def ask(model, length, dtype):
     return run(model, experimental=True, max_model_len=length, kv_cache_dtype=dtype)
 
 for model, length, dtype in asked:
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         try:
             found = ask(model, length, dtype)
         except RuntimeError:  # it cannot tell the cache's type of a quantized model and says to name one
             found = ask(model, length, "bfloat16")
-        print(json.dumps([model, found.memory, found.kv_cache, time.perf_counter() - began]))
+        print(json.dumps([model, found.memory, found.kv_cache, time.process_time() - began]))
     except Exception as error:
         print(json.dumps([model, None, f"{type(error).__name__}: {error}"[:120], 0]))
 """
@@ -96,11 +98,11 @@ from accelerate.commands.estimate import gather_data
 for model in json.loads(sys.argv[1]):
     asked = Namespace(model_name=model, library_name="transformers", dtypes=["float16", "int8", "int4"],
                       trust_remote_code=False)
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             data = gather_data(asked)
-        print(json.dumps([model, {row[0]: row[2] for row in data}, time.perf_counter() - began]))
+        print(json.dumps([model, {row[0]: row[2] for row in data}, time.process_time() - began]))
     except Exception as error:
         print(json.dumps([model, None, f"{type(error).__name__}: {error}"[:120]]))
 """
@@ -162,6 +164,13 @@ def publish(model: str, size: int, place: Path) -> Path:
     return at
 
 
+def stored(model: str, facts: ModelFacts) -> int:
+    """Bytes of all tensors: of the index where there is one, else as inspection expects them."""
+    if (size := MODELS[model]["total_size"]) is not None:
+        return int(str(size))
+    return sum(math.prod(group.shape) * group.count * BYTES.get(group.dtype, 1) for group in facts.tensors)
+
+
 class Rival:
     """weights: bytes of the whole model. token: KV bytes of one token over all GPUs; None = no figure."""
 
@@ -216,9 +225,9 @@ def seconds_of_plans(models: Mapping[str, ModelFacts], version: tuple[int, ...])
     """Of one plan over all cards and counts, each model once after a first to warm up."""
     taken = []
     for facts in [next(iter(models.values())), *models.values()]:
-        began = time.perf_counter()
+        began = time.process_time()
         survey.survey(facts, Wish(version=version))
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     return taken[1:]
 
 
@@ -231,7 +240,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as text:
         place = Path(text)
         known = {model: facts_of(folder(model, place / "facts" / model.replace("/", "--"))) for model in MODELS}
-        sizes = {model: int(str(MODELS[model]["total_size"] or known[model].weights_bytes or 0)) for model in MODELS}
+        sizes = {model: stored(model, known[model]) for model in MODELS}
         repositories = {model: publish(model, size, place / "hub") for model, size in sizes.items() if size}
         asked = [(start.model, start.max_model_len or known[start.model].max_position_embeddings,
                   start.kv_cache_dtype or "auto") for start in rows if start.model in repositories]  # fmt: skip
@@ -244,10 +253,11 @@ def main() -> None:
             answers = lines_of([python, "-c", DRIVE_ACCELERATE, json.dumps(sorted(repositories))], env)
         accelerate = {answer[0]: answer for answer in answers}
         compare(rows, known, sizes, asked_of=hf_mem, accelerate=accelerate)
+        print("\nCPU time after imports, without a network:")
         taken = [answer[3] for answer in its if answer[1]]
-        print(f"\nhf-mem, one model, no network: median {statistics.median(taken) * 1000:.0f} ms")
+        print(f"hf-mem, one model and no card: median {statistics.median(taken) * 1000:.0f} ms (one tensor to read)")
         taken = [answer[2] for answer in answers if answer[1]]
-        print(f"accelerate, one model: median {statistics.median(taken) * 1000:.0f} ms")
+        print(f"accelerate, one model and no card: median {statistics.median(taken) * 1000:.0f} ms")
         own = seconds_of_plans(known, (0, 33, 0))
         print(f"lyc, one model over all cards and counts: median {statistics.median(own) * 1000:.0f} ms,"
               f" longest {max(own) * 1000:.0f} ms")  # fmt: skip
@@ -280,10 +290,10 @@ def compare(
             name: (rival.weights_gib(start), rival.tokens(start, share)) for name, rival in rivals.items()
         }
         figures["lyc"] = fit.size("weights") / GIB, float(fit.cache.tokens) if fit.cache else 0.0
-        if any(tokens is None for _, tokens in figures.values()):
-            for name, (_, tokens) in figures.items():
-                if tokens is None:
-                    mute.setdefault(name, set()).add(start.model)
+        if silent := [name for name, (_, tokens) in figures.items() if tokens is None]:
+            for name in silent:
+                mute.setdefault(name, set()).add(start.model)
+            continue  # the same rows for all
         for name, (weights, tokens) in figures.items():
             if weights is not None and start.weights_gib:
                 found[name]["weights"].append(abs(weights / start.weights_gib - 1))
@@ -291,7 +301,7 @@ def compare(
                 found[name]["tokens"].append(abs(tokens / start.kv_tokens - 1))
     report(names, found)
     for name, models in mute.items():
-        print(f"{name} has no figure for: {', '.join(sorted(models))}")
+        print(f"left out, because {name} has no figure: {', '.join(sorted(models))}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ All rows, with the table of medians and 90th percentiles below:
 
     .venv/bin/python -m pytest tests/planning/test_measurements.py
 
-The bounds are those that the project promises; a change that makes the planner worse than that fails here.
+The bounds lie a little above what was reached, far below what the project promises (0.5 % and 3 to 5 %): a change that
+makes the planner worse fails here.
 """
 
 from __future__ import annotations
@@ -104,16 +105,21 @@ def assert_within(found: list[tuple[float, Start]], *, median: float, ninetieth:
 def test_every_row_is_replayed_or_says_why_not() -> None:
     for start in STARTS:
         assert start.left_out or start.model in MODELS
-    assert len(WHOLE) >= 90
+    assert len(WHOLE) >= 85
 
 
 def test_weights(fits: Mapping[int, Fit]) -> None:
-    assert_within(errors(weights_error, WHOLE, fits), median=0.005, ninetieth=0.03)
+    assert_within(errors(weights_error, WHOLE, fits), median=0.001, ninetieth=0.005)
 
 
 def test_tokens_of_the_kv_cache(fits: Mapping[int, Fit]) -> None:
     started = [start for start in SURE if start.outcome == STARTED]
-    assert_within(errors(tokens_error, started, fits), median=0.005, ninetieth=0.05)
+    assert_within(errors(tokens_error, started, fits), median=0.001, ninetieth=0.01)
+
+
+def test_tokens_where_options_or_versions_are_guessed(fits: Mapping[int, Fit]) -> None:
+    started = [start for start in WHOLE if start.outcome == STARTED]
+    assert_within(errors(tokens_error, started, fits), median=0.001, ninetieth=0.03)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,20 @@ def test_tokens_from_the_logged_size_of_the_kv_cache(start: Start, facts: Mappin
 
     logged = Fraction(str(start.kv_gib)) * GIB
     assert tokens(logged - ROUNDING) <= start.kv_tokens <= tokens(logged + ROUNDING)
+
+
+@pytest.mark.parametrize("start", [start for start in STARTS if start.needed_gib and start.model], ids=label)
+def test_what_a_request_needs_and_how_long_it_may_be(start: Start, tmp_path: Path) -> None:
+    """As vLLM words its refusal: GiB for one request of max_model_len, and the length that would fit."""
+    model = facts_of(folder(start.model, tmp_path))
+    card = card_of(dataclasses.replace(start, gpu="rtx-5090"))
+    serving = defaults.serving(model, card, wish_of(start), tp=start.tp, pp=start.pp, quantization=None)
+    assert model.architecture is not None
+    stage = parallelism.stages(model.architecture, start.pp, serving.version)[0]
+    layout = kv_layout.layout(model, serving, stage)
+    assert start.kv_gib is not None
+    assert layout.checked_bytes / GIB == pytest.approx(start.needed_gib, abs=0.01)
+    assert kv_layout.longest(layout, int(start.kv_gib * GIB), serving) == pytest.approx(start.longest, rel=0.005)
 
 
 @pytest.mark.parametrize("start", [start for start in WHOLE if start.outcome == STARTED], ids=label)

@@ -37,7 +37,7 @@ class Start:
     """One row. Options: None = not known to be given, so vLLM's default. Figures: None = not logged.
 
     version_known: `exact`, `likely` (by the wording and line numbers of the log), `guess` (by its date), `unknown`.
-    outcome: `ok`, or how it failed. left_out: why it cannot be replayed, else empty.
+    needed_gib, longest: of a refusal. outcome: `ok`, or how it failed. left_out: why it cannot be replayed, else empty.
     """
 
     id: int
@@ -66,6 +66,8 @@ class Start:
     kv_tokens: int | None
     blocks: int | None
     concurrency: float | None
+    needed_gib: float | None
+    longest: int | None
     outcome: str
     left_out: str
 
@@ -130,9 +132,10 @@ def replayed(start: Start, facts: ModelFacts) -> Fit:
 def _start(row: Mapping[str, str]) -> Start:
     whole = {name: int(row[name]) if row[name] else None for name in (
         "max_model_len", "max_num_batched_tokens", "max_num_seqs", "block_size", "lora_rank", "kv_tokens", "blocks",
+        "longest",
     )}  # fmt: skip
     real = {name: float(row[name]) if row[name] else None for name in (
-        "weights_gib", "activation_gib", "non_torch_gib", "cuda_graph_gib", "kv_gib", "concurrency",
+        "weights_gib", "activation_gib", "non_torch_gib", "cuda_graph_gib", "kv_gib", "concurrency", "needed_gib",
     )}  # fmt: skip
     text = {name: row[name] or None for name in ("gpu", "dtype", "quantization", "kv_cache_dtype")}
     return Start(
