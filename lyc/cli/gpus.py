@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +35,7 @@ def gpus(  # noqa: PLR0917  Typer hands them over by name
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="One GPU, with all sources.", autocompletion=card_names),
+        typer.Argument(metavar="NAME", help="One GPU, with all sources.", autocompletion=card_names),
     ] = None,
     price: PriceWords = None,
     prices: PriceFile = None,
@@ -50,22 +52,22 @@ def gpus(  # noqa: PLR0917  Typer hands them over by name
     allowed = None if residency is None else parse_residency(residency)
     version = tuple(int(part) for part in VLLM_VERSION.split("."))
     if name is not None:
-        card = find(name)
+        card = find(name, "NAME")
         offers = book.of(card, allowed)
         output.answer({"gpu": _document(card, offers, version)}, _one(output, card, offers, version))
         return
     rows = [(card, book.of(card, allowed)) for card in CARDS.values()]
     shown = [row for row in rows if row[1] or allowed is None]
-    documents = [_document(card, offers, version) for card, offers in shown]
-    output.answer({"gpus": documents, "rates": _rates(book)}, _table(output, shown, version) if shown else "")
-    if not as_json:
-        _talk(output, residency, len(rows) - len(shown))
-
-
-def _talk(output: Output, residency: str | None, hidden: int) -> None:
-    output.say("~ weights alone: they are widened before they are multiplied")
-    if hidden:
-        output.say(f"{hidden} more have no price of which it is known to be in {residency}")
+    if as_json:
+        documents = [_document(card, offers, version) for card, offers in shown]
+        output.document({"gpus": documents, "rates": _rates(book)})
+        return
+    text = _table(output, shown, version) if shown else ""
+    output.answer({}, text)
+    if "~" in text:
+        output.say("~ weights alone: they are widened before they are multiplied")
+    if hidden := len(rows) - len(shown):
+        output.say(f"{hidden} more have no price of which it is known that the machine stands in {residency}")
     output.hint("lyc gpus NAME   with every price and every source\n--price h100=2.79EUR/h   for your own")
 
 
@@ -92,54 +94,70 @@ def _table(output: Output, rows: Sequence[tuple[Card, tuple[Price, ...]]], versi
         for card, offers in rows
     ]
     numbers = ("GIB", "GB", "TB/S", "BF16", "FP8", "FP4", "CC", "PRICE/H")
-    return output.table(columns, cells, spare=("PRODUCT", "AT", "GB", "SEEN", "CC", "RUNS"), numbers=numbers)
+    return output.table(columns, cells, spare=("PRODUCT", "CC", "GB", "RUNS", "AT", "SEEN"), numbers=numbers)
 
 
 def _one(output: Output, card: Card, offers: Sequence[Price], version: tuple[int, ...]) -> str:
     from lyc.planning.precision import formats
 
     held = formats(card, version)
-    native = " ".join(name for name, how in held.items() if how == "native")
-    weights = " ".join(name for name, how in held.items() if how == "weights")
-    refused = " ".join(name for name, how in held.items() if how == "no")
+    named = {how: " ".join(name for name in held if held[name] == how) for how in ("native", "weights", "no")}
     seen = "seen" if card.measured else "derived"
     rates = ", ".join(f"{name} {_rate(rate)}" for name, rate in _rates_of(card).items() if rate)
-    lines = [
-        f"{output.paint(card.name, 'bold')}  {card.product}",
-        "",
-        *_pairs((
-            ("memory", f"{card.cuda_total / GIB:.2f} GiB for CUDA ({seen}), sold as {card.memory // GIB} GB"),
-            ("bandwidth", f"{card.bandwidth / _TERA:.3f} TB/s"),
-            ("TFLOPS", f"{rates} (dense, fp32 accumulate)"),
-            ("capability", _capability(card)),
-            ("link", f"{card.link}, {card.link_bandwidth // 10**9} GB/s each way"),
-            ("per machine", f"up to {card.per_host}"),
-            ("runs", native),
-            ("as weights", weights),
-            ("runs not", refused),
-            ("also", ", ".join(card.aliases)),
-        )),
-        "",
-        output.paint("PRICES", "dim"),
-        *(_offer(offer) for offer in offers),
-        *(() if offers else ("  none known",)),
-        "",
-        output.paint("SOURCES", "dim"),
-        *_pairs(tuple((field, text) for field, _, text in (line.partition(": ") for line in card.sources))),
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
-def _pairs(rows: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in rows)
-    return [f"  {name:<{width}}  {text}" for name, text in rows if text]
-
-
-def _offer(offer: Price) -> str:
-    place = ", ".join(part for part in (offer.country, offer.region) if part) or "place unknown"
-    return f"  {_money(offer):>10}/h  {_seen(offer):<10}  {offer.source} ({place})" + (
-        f"; {offer.page}" if offer.page else ""
+    facts = (
+        ("memory", f"{card.cuda_total / GIB:.2f} GiB for CUDA ({seen}), sold as {card.memory // GIB} GB"),
+        ("bandwidth", f"{card.bandwidth / _TERA:.3f} TB/s, {card.memory_kind}"),
+        ("TFLOPS", f"{rates} (dense, fp32 accumulate)"),
+        ("capability", _capability(card)),
+        ("link", f"{card.link}, {card.link_bandwidth // 10**9} GB/s each way"),
+        ("per machine", f"up to {card.per_host}"),
+        ("runs", named["native"]),
+        ("as weights", named["weights"]),
+        ("runs not", named["no"]),
+        ("also", ", ".join(card.aliases)),
     )
+    fields = (line.partition(": ") for line in card.sources)
+    sources = [(_FIELDS.get(field, field), text) for field, _, text in fields]
+    sources += [(f"price, {offer.source}", offer.page) for offer in offers if offer.page]
+    parts = (
+        f"{output.paint(card.name, 'bold')}  {card.product}",
+        _pairs(output, facts),
+        f"{output.paint('PRICES', 'dim')}\n{_offers(output, offers)}",
+        f"{output.paint('SOURCES', 'dim')}\n{_pairs(output, list(dict.fromkeys(sources)))}",
+    )
+    return "\n\n".join(parts)
+
+
+_FIELDS = {"cuda_total": "memory", "tflops": "TFLOPS", "nvidia_smi_mib": "nvidia-smi"}
+
+
+def _pairs(output: Output, rows: Sequence[tuple[str, str]]) -> str:
+    """Names and texts in two columns; on a terminal a long text goes on below itself."""
+    width = max(len(name) for name, _ in rows)
+    room = shutil.get_terminal_size().columns if output.stdout.isatty() else 10_000
+    return "\n".join(
+        textwrap.fill(
+            text,
+            max(room, width + 24),
+            initial_indent=f"  {name:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+            break_on_hyphens=False,
+        )
+        for name, text in rows
+        if text
+    )
+
+
+def _offers(output: Output, offers: Sequence[Price]) -> str:
+    if not offers:
+        return "  none known"
+    rows = [(f"{_money(offer)}/h", _seen(offer), offer.source, *_place(offer)) for offer in offers]
+    table = output.table(("PRICE", "SEEN", "AT", "IN", "REGION"), rows, numbers=("PRICE",))
+    return "\n".join(f"  {line}" for line in table.splitlines()[1:])
+
+
+def _place(offer: Price) -> tuple[str, str]:
+    return offer.country or "place unknown", offer.region if offer.region != offer.country else ""
 
 
 def _document(card: Card, offers: Sequence[Price], version: tuple[int, ...]) -> dict[str, object]:
@@ -151,6 +169,7 @@ def _document(card: Card, offers: Sequence[Price], version: tuple[int, ...]) -> 
         "vendor": card.vendor,
         "aliases": list(card.aliases),
         "nominal_gb": card.memory // GIB,
+        "memory_kind": card.memory_kind,
         "usable_gib": round(card.cuda_total / GIB, 2),
         "measured": card.measured,
         "bandwidth_gb_per_second": card.bandwidth // 10**9,

@@ -89,6 +89,14 @@ _DOCUMENTS = (
         "`{name, release, model, band_gib, compared: [{what, predicted, reported, error}]}`",
     ),
     (
+        "lyc gpus",
+        "`{gpus: [Gpu], rates}`, see [GPUs and prices](gpus.md#the-document)",
+    ),
+    (
+        "lyc gpus NAME",
+        "`{gpu: Gpu}`",
+    ),
+    (
         "lyc deploy",
         "`{name, state, url, key, model, release, host, changed, served_name, seconds, proof: {kind, answer,"
         " seconds}}`; `key` is null unless it was made just now",

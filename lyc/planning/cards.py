@@ -27,7 +27,7 @@ _FILLER = re.compile(r"^(?:nvidia|amd)?(?:geforce|tesla|quadro|instinct)?|genera
 _TERA, _GIGA = 10**12, 10**9
 
 
-def find(name: str) -> Card:
+def find(name: str, where: str = "--gpu") -> Card:
     """The card of a name, an alias or a product's name: case, spaces and dashes do not count.
 
     `h100`, `H100-SXM`, `NVIDIA H100 80GB HBM3` → H100 SXM. Raises UsageError `unknown-gpu` with the nearest names.
@@ -40,7 +40,7 @@ def find(name: str) -> Card:
     raise UsageError(
         "unknown-gpu",
         f"the catalogue has no GPU {name!r}",
-        where="--gpu",
+        where=where,
         hint=f"{asked}lyc gpus lists all",
     )
 

@@ -107,7 +107,7 @@ def parse_price(word: str) -> tuple[str, Price]:
     name, equals, text = word.partition("=")
     if not equals or not text.strip():
         raise _invalid(word, "it has no =AMOUNT", "--price")
-    card = _known(name, "--price")
+    card = find(name, "--price")
     return card.name, _amount(text, word, where="--price", source="--price")
 
 
@@ -159,7 +159,7 @@ def _read(text: str, path: str, rates: Rates) -> tuple[dict[str, Price], Rates]:
     given: dict[str, Price] = {}
     for name, row in loaded.items():
         where = f"{path}: {name}"
-        card = _known(name, where)
+        card = find(name, where)
         given[card.name] = _row(row, where, path)
     return given, _rates(table, rates, path)
 
@@ -229,13 +229,6 @@ def _positive(text: str, where: str) -> Decimal:
     if not rate.is_finite() or rate <= 0:
         raise UsageError("invalid-price-file", f"{text} is not a rate", where=where, hint="[rates]\nUSD = 1.17")
     return rate
-
-
-def _known(name: str, where: str) -> Card:
-    try:
-        return find(name)
-    except UsageError as problem:
-        raise UsageError(problem.ref, problem.what, where=where, hint=problem.hint) from problem
 
 
 def _invalid(written: str, why: str, where: str) -> UsageError:
