@@ -18,6 +18,7 @@ class Command(TyperCommand):
         return quick(super().get_help_option(ctx))
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """As Typer does, with `Untouched` in the place of converters that are not made yet."""
         for param in self.params:
             if getattr(param, "_runtime_param", self) is None:  # where Typer keeps its converter, made when first used
                 param._runtime_param = Untouched()  # type: ignore[attr-defined]
@@ -38,6 +39,7 @@ class Untouched:
     """
 
     def coerce(self, value: Any, param: Any, ctx: Context) -> Any:
+        """The value as the verb takes it. param: Typer's parameter. Raises what Typer's converter raises."""
         if value is None:
             return () if param.multiple or param.nargs == -1 else None
         if param.type_descriptor.annotation is str and isinstance(value, str):
