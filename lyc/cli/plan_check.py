@@ -58,13 +58,13 @@ def check(session: Session, name: str) -> None:
 
 
 def compared(release: ReleaseDocument) -> tuple[Compared, ...]:
-    """Every figure that was foretold or reported."""
+    """Every figure that was foretold or reported, but for parts of which there are none."""
     foretold: dict[str, object] = {**(release["forecast"] or {})}
     told: dict[str, object] = {**(release["reported"] or {})}
     rows = []
     for key, theirs, _ in _ROWS:
         predicted, reported = (_figure(side.get(theirs), key) for side in (foretold, told))
-        if predicted is not None or reported is not None:
+        if predicted or reported is not None:  # nothing foretold and nothing said: there is no such part
             error = (predicted - reported) / reported if predicted is not None and reported else None
             rows.append(Compared(key, predicted, reported, error))
     return tuple(rows)

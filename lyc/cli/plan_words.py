@@ -16,10 +16,13 @@ def gib(count: int | None) -> str:
 
 
 def tokens(count: int | None) -> str:
-    """Context lengths as their names have them: 131072 → `128k`, 40960 → `40k`, 5000 → `5000`."""
+    """Context lengths as their names have them: 131072 → `128k`, 1048576 → `1M`, 5000 → `5000`."""
     if count is None:
         return "-"
-    return f"{count // 1024}k" if count % 1024 == 0 and count >= 1024 else str(count)
+    for size, name in ((1 << 20, "M"), (1 << 10, "k")):
+        if count >= size and count % size == 0:
+            return f"{count // size}{name}"
+    return str(count)
 
 
 def parameters(count: int) -> str:
