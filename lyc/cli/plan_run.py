@@ -75,7 +75,7 @@ def answer(session: Session, question: Question) -> None:
     text = survey_text(output, planned, found, notes, everything=question.everything)
     looked_at = found.chosen or next((fit for fit in found.rejected if fit.terms), None)
     if question.verbose and looked_at is not None:
-        text += "\n\n" + _details(session, planned, wish, looked_at)
+        text += "\n\n" + _details(session, question, planned, wish, looked_at)
     output.answer({}, drawable(output, text))
     if output.live:
         output.say("")
@@ -172,10 +172,10 @@ def _read_options() -> tuple[str, ...]:
     return READ
 
 
-def _details(session: Session, planned: Planned, wish: Wish, fit: Fit) -> str:
+def _details(session: Session, question: Question, planned: Planned, wish: Wish, fit: Fit) -> str:
     from lyc.cli.plan_terms import loads_text, terms_text
 
-    text = terms_text(session.output, fit, wish)
+    text = terms_text(session.output, fit, wish, version_asked=question.words.vllm_version is not None)
     loads = loads_text(session.output, _loads(planned, wish, fit))
     return f"{text}\n\n{loads}" if loads else text
 

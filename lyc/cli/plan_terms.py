@@ -17,9 +17,9 @@ from lyc.units import GIB
 _INDENT = "      "
 
 
-def terms_text(output: Output, fit: Fit, wish: Wish) -> str:
-    """What the prediction is made of."""
-    parts = [_terms(output, fit), _options(output, fit.serving, wish), _sources(output, fit)]
+def terms_text(output: Output, fit: Fit, wish: Wish, *, version_asked: bool) -> str:
+    """What the prediction is made of. version_asked: whether the user named the version of vLLM."""
+    parts = [_terms(output, fit), _options(output, fit.serving, wish, version_asked), _sources(output, fit)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -78,10 +78,10 @@ def _filled(output: Output, text: str, indent: str) -> str:
     )
 
 
-def _options(output: Output, serving: Serving, wish: Wish) -> str:
+def _options(output: Output, serving: Serving, wish: Wish, version_asked: bool) -> str:
     """vLLM's options, and whose each is."""
     rows = (
-        ("vLLM", ".".join(map(str, serving.version)), True),
+        ("vLLM", ".".join(map(str, serving.version)), version_asked),
         ("--dtype", serving.dtype, wish.dtype is not None),
         ("--quantization", serving.quantization or "none", wish.quantization is not None),
         ("--kv-cache-dtype", serving.kv_cache_dtype, wish.kv_cache_dtype is not None),
@@ -106,5 +106,6 @@ def _sources(output: Output, fit: Fit) -> str:
     lines += [_filled(output, f"← {source}", "  ") for source in card.sources]
     if fit.price is not None:
         price = fit.price
-        lines.append(f"  {money(price.amount, price.currency)} an hour each, {price.source}, {price.dated}")
+        each = f"{money(price.amount, price.currency)} an hour each, {price.source}"
+        lines.append(_filled(output, f"{each}, {price.dated}" if price.dated else each, "  "))
     return "\n".join(lines)

@@ -62,13 +62,17 @@ def test_a_fit_in_words() -> None:
 
 def test_terms_say_whether_they_count_and_options_whose_they_are() -> None:
     fit = made(terms=(term("weights", 1), term("cuda_graph", 0.5, inside=False)))
-    lines = [line.strip() for line in terms_text(screen(), fit, Wish((0, 19, 0), max_num_seqs=1024)).splitlines()]
+    lines = [
+        line.strip()
+        for line in terms_text(screen(), fit, Wish((0, 19, 0), max_num_seqs=1024), version_asked=False).splitlines()
+    ]
     assert any(line.startswith("weights ") and line.endswith("1.000  ± 0.000") for line in lines)
     assert any("cuda graph: cuda_graph (on top of --util)" in line for line in lines)
     assert (lines.count("= a · b"), lines.count("← vllm/x.py f, 0.19.0")) == (2, 2)
     said = {words[0]: words[1:] for line in lines if line.startswith("--") and (words := line.split())}
     assert (said["--max-num-seqs"], said["--block-size"]) == (["1024", "asked"], ["auto", "default"])
     assert "← memory: a log" in lines
+    assert any(line.split() == ["vLLM", "0.19.0", "default"] for line in lines)
     assert "€2.79 an hour each, a provider, 2026-09-01" in lines
 
 
