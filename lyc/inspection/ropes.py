@@ -64,27 +64,46 @@ def ropes(text: Settings, layers: tuple[Layer, ...]) -> tuple[Rope, ...]:
     length = text.whole("max_position_embeddings") or text.whole("max_sequence_length") or positions(text) or 8192
     if text.model_type in _NONE or text.text("position_embedding_type") in ("nope", "absolute") or text.flag("alibi"):
         return ()
-    return tuple(dict.fromkeys(_tables(text, layers, length)))
+    return tuple(dict(_tables(text, layers, length)).values())
 
 
-def _tables(text: Settings, layers: tuple[Layer, ...], length: int) -> Iterator[Rope]:
+def _tables(text: Settings, layers: tuple[Layer, ...], length: int) -> Iterator[tuple[object, Rope]]:
+    """Each table with what it depends on: those that depend on the same are one."""
     found = parameters(text)
     whole = found.get("") or found.get("full_attention") or next(iter(found.values()), {})
     for layer in dict.fromkeys(layers):
         match layer.mixer:
             case Mixer.LATENT | Mixer.SPARSE_LATENT if layer.latent:
-                yield Rope(_rows(text, whole, length), layer.latent.rope)
-            case Mixer.FULL | Mixer.CHUNKED:
-                yield Rope(_rows(text, whole, length), _dim(text, whole, layer.head_size))
+                rope = Rope(_rows(text, whole, length), layer.latent.rope)
+                yield rope, rope
+                if layer.latent.index_heads:  # the index turns its halves, attention its pairs
+                    yield ("index", rope), rope
+            case Mixer.FULL | Mixer.CHUNKED | Mixer.UNKNOWN if layer.heads:
+                rope = Rope(_rows(text, whole, length), _dim(text, whole, layer.head_size))
+                yield (rope, rope_type(whole), _theta(text, whole)), rope
             case Mixer.SLIDING:
-                local = found.get("sliding_attention")
-                if local is None:
-                    # Gemma 3 turns its local layers without the scaling of the others
-                    local = {} if text.get("rope_local_base_freq") or text.model_type in _LOCAL else whole
-                yield Rope(_rows(text, local, length), _dim(text, local, layer.head_size))
+                one = _local(text, found, whole)
+                rope = Rope(_rows(text, one, length), _dim(text, one, layer.head_size))
+                base = text.get("rope_local_base_freq") or text.get("swa_rope_theta") or _theta(text, one)
+                unlike = "local" if text.model_type in _LOCAL else base
+                yield (rope, rope_type(one), unlike), rope
 
 
 _LOCAL = frozenset({"gemma3_text", "gemma3n_text", "gemma4_text"})
+"""Families whose sliding layers turn at a base of their own, without the scaling of the others."""
+
+
+def _local(
+    text: Settings, found: Mapping[str, Mapping[str, object]], whole: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Parameters of sliding layers."""
+    if (own := found.get("sliding_attention")) is not None:
+        return own
+    return {} if text.model_type in _LOCAL or text.model_type in ("olmo2", "olmo3") else whole
+
+
+def _theta(text: Settings, one: Mapping[str, object]) -> object:
+    return one.get("rope_theta") or text.get("rope_theta")
 
 
 def _rows(text: Settings, one: Mapping[str, object], length: int) -> int:
@@ -106,6 +125,8 @@ def _rows(text: Settings, one: Mapping[str, object], length: int) -> int:
 
 
 def _dim(text: Settings, one: Mapping[str, object], size: int) -> int:
+    if rope_type(one) == "proportional":  # Gemma 4: the others are turned by nothing, but stand in the table
+        return size
     part = _number(one, "partial_rotary_factor") or text.number("partial_rotary_factor")
     if part is None and (rotary := text.whole("rotary_dim")):
         return rotary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from lyc.inspection.sections import Sections
 from lyc.inspection.settings import Settings, class_parts
@@ -45,7 +46,13 @@ def sections_of_towers(found: Sections) -> Iterator[tuple[str, str, Settings]]:
 
 
 def towers(found: Sections) -> tuple[Tower, ...]:
-    return tuple(sizes(kind, part) for _, kind, part in sections_of_towers(found))
+    """What each encoder is, with its largest item."""
+    done = []
+    for _, kind, part in sections_of_towers(found):
+        tower = sizes(kind, part)
+        tokens, patches = largest_item(found.outer, kind, part)
+        done.append(replace(tower, max_tokens=tokens, max_patches=patches))
+    return tuple(done)
 
 
 def sizes(kind: str, part: Settings) -> Tower:
@@ -56,20 +63,43 @@ def sizes(kind: str, part: Settings) -> Tower:
     inner = _first(part, "intermediate_size", "encoder_ffn_dim", "vt_intermediate_size")
     if not inner and (ratio := part.number("mlp_ratio")):
         inner = int(hidden * ratio)
-    tokens, patches = _largest_item(kind, part)
-    return Tower(kind, hidden, layers, heads, inner, tokens, patches)
+    return Tower(kind, hidden, layers, heads, inner)
+
+
+def largest_item(whole: Settings, kind: str, part: Settings) -> tuple[int, int]:
+    """(tokens, inputs of the encoder) of the largest picture or sound; 0 where config.json does not tell.
+
+    As the processing classes of vllm/model_executor/models/{llava,llava_next,mistral3,gemma3_mm}.py, 0.19.0, count.
+    """
+    if kind == "audio":
+        return 0, part.whole("max_source_positions") or 0
+    size, patch = part.whole("image_size") or 0, part.whole("patch_size") or 0
+    side = size // patch if patch else 0
+    match whole.model_type:
+        case "llava_next":
+            return _tiled(whole, size, side)
+        case "llava" | "paligemma":
+            return side**2, side**2
+        case "gemma3":
+            return whole.whole("mm_tokens_per_image") or 0, side**2
+        case "mistral3" if merge := whole.whole("spatial_merge_size"):
+            rows = side // merge
+            return rows * rows + rows, side**2  # a break after each row
+        case _:
+            return 0, side**2
+
+
+def _tiled(whole: Settings, size: int, side: int) -> tuple[int, int]:
+    """LLaVA-NeXT: the picture once whole, once in the tiles of the finest grid, with a break after each row."""
+    best = (0, 0)
+    for grid in whole.listing("image_grid_pinpoints") or []:
+        match grid:
+            case [int(height), int(width)] if size:
+                rows, columns = height // size, width // size
+                tokens = side**2 + rows * columns * side**2 + rows * side
+                best = max(best, (tokens, (1 + rows * columns) * side**2))
+    return best
 
 
 def _first(part: Settings, *names: str) -> int:
     return next((value for name in names if (value := part.whole(name))), 0)
-
-
-def _largest_item(kind: str, part: Settings) -> tuple[int, int]:
-    """(tokens, inputs of the encoder) of the largest picture or sound; 0 where it is not known."""
-    if kind == "audio":
-        return 0, part.whole("max_source_positions") or 0
-    size, patch = part.whole("image_size") or 0, part.whole("patch_size") or 0
-    if not size or not patch:
-        return 0, 0
-    patches = (size // patch) ** 2
-    return 0, patches
