@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import lcm
 
+from lyc.planning.cache_states import MIXERS
 from lyc.records.architecture import Layer, Mixer
 from lyc.records.serving import Serving
 
@@ -11,6 +12,7 @@ BLOCK = 16
 LATENT = frozenset({Mixer.LATENT, Mixer.SPARSE_LATENT})
 _HOPPER, _BLACKWELL = 9, 10
 _CHECKPOINT = 64
+_KEY = 128
 
 
 def preferred(layers: tuple[Layer, ...], serving: Serving) -> int:
@@ -55,7 +57,7 @@ def fitted(layers: tuple[Layer, ...], serving: Serving, *, page: int, token: int
     if not page or not token:
         return block
     step = _step(layers, serving, block)
-    if prefixes and serving.version >= (0, 33) and _exports_checkpoints(layers, serving):
+    if prefixes and serving.version >= (0, 33) and _flashinfer_delta(layers, serving):
         step = lcm(step, _CHECKPOINT)
     return max(block, step * -(-page // (step * token)))
 
@@ -71,22 +73,33 @@ def _step(layers: tuple[Layer, ...], serving: Serving, block: int) -> int:
     return max(smallest, 128) if latent and version >= (0, 28) else smallest
 
 
-def exports_checkpoints(layers: tuple[Layer, ...], serving: Serving) -> bool:
-    """Whether a prefill leaves one more state behind: FlashInfer's kernel for gated delta nets.
+def exports_checkpoints(layers: tuple[Layer, ...], name: str, serving: Serving) -> bool:
+    """Whether a prefill leaves one more state behind, where prefixes are cached. name: of the architecture.
 
-    vllm/model_executor/layers/mamba/gdn/qwen_gdn_linear_attn.py, 0.33.0.
+    vllm/model_executor/layers/mamba: mamba_mixer2.py, 0.32.0, and gdn/qwen_gdn_linear_attn.py, 0.33.0;
+    vllm/models/kimi_k3/nvidia/kda.py, 0.29.0.
     """
-    return serving.version >= (0, 33) and _exports_checkpoints(layers, serving)
+    kinds = _recurrent(layers)
+    if kinds == {Mixer.MAMBA2}:
+        return serving.version >= (0, 32)
+    if kinds == {Mixer.KIMI_DELTA}:
+        flash = name.startswith("KimiK3") and not serving.on_cpu and _family(serving) >= _HOPPER
+        return flash and serving.version >= (0, 29)
+    return serving.version >= (0, 33) and _flashinfer_delta(layers, serving)
 
 
-def _exports_checkpoints(layers: tuple[Layer, ...], serving: Serving) -> bool:
-    delta = [layer for layer in layers if layer.state is not None]
-    if serving.on_cpu or not delta or any(layer.mixer is not Mixer.GATED_DELTA for layer in delta):
+def _recurrent(layers: tuple[Layer, ...]) -> set[Mixer]:
+    """Kinds of the states. Attention with a state beside it, as Falcon-H1 has, is Mamba 2."""
+    return {layer.mixer if layer.mixer in MIXERS else Mixer.MAMBA2 for layer in layers if layer.state is not None}
+
+
+def _flashinfer_delta(layers: tuple[Layer, ...], serving: Serving) -> bool:
+    """Whether FlashInfer's kernel computes the prefill of gated delta nets."""
+    if serving.on_cpu or _recurrent(layers) != {Mixer.GATED_DELTA}:
         return False
+    keys = next(layer.state.state_size for layer in layers if layer.state is not None)
     family = _family(serving)
-    return family == _HOPPER or (
-        family >= _BLACKWELL and delta[0].state is not None and delta[0].state.state_size == 128
-    )
+    return family == _HOPPER or (family >= _BLACKWELL and keys == _KEY)
 
 
 def _family(serving: Serving) -> int:

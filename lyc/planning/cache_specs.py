@@ -203,6 +203,8 @@ def _doubt(model: _Model) -> float:
         return 0.5
     if not model.architecture.known:
         return 0.2
+    if model.serving.on_cpu and any(layer.state for layer in model.architecture.layers):
+        return 0.5
     unsure = model.dtype.startswith("fp8") and model.serving.capability is None
     return 0.1 if Mixer.SPARSE_LATENT in mixers and unsure else 0.0
 

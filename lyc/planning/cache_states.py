@@ -10,6 +10,9 @@ from lyc.records.serving import Serving
 
 MIXERS = frozenset({Mixer.MAMBA1, Mixer.MAMBA2, Mixer.GATED_DELTA, Mixer.KIMI_DELTA, Mixer.LIGHTNING, Mixer.SHORT_CONV})
 
+AMX = (0, 26)
+"""First version whose CPU build keeps states in float32 where the processor has AMX, which lyc does not know."""
+
 
 def state_bytes(mixer: Mixer, state: State, name: str, serving: Serving) -> tuple[int, str]:
     """Bytes of a layer's state and the sum that gives them. name: of the architecture.
@@ -57,9 +60,9 @@ def _recurrent_dtype(mixer: Mixer, state: State, name: str, serving: Serving) ->
     """Nemotron-H and Qwen3.5 heed their config.json, all others keep the model's type, Kimi's delta rule float32.
 
     vllm/model_executor/models/config.py NemotronHForCausalLMConfig, 0.13.0, and Qwen3_5ForConditionalGenerationConfig,
-    0.17.0.
+    0.17.0. On the CPU build all states are float32 if the processor has AMX, as servers do (platforms/cpu.py, 0.26.0).
     """
-    if mixer is Mixer.KIMI_DELTA:
+    if mixer is Mixer.KIMI_DELTA or (serving.on_cpu and serving.version >= AMX):
         return "float32"
     if name.startswith("NemotronH") and serving.version >= (0, 13):
         return state.dtype or ("float32" if serving.version >= (0, 20) else "float16")

@@ -17,6 +17,9 @@ from lyc.records.architecture import Architecture
 from lyc.records.model import ModelFacts
 from lyc.records.serving import CacheLayout, CacheSize, Serving, Span, Stage
 
+_ONE_BY_ONE = frozenset({"suffix", "ngram", "medusa", "mlp_speculator"})
+"""Ways to speculate that keep the engine from preparing the next batch ahead (vllm/config/vllm.py, 0.26.0)."""
+
 
 def layout(facts: ModelFacts, serving: Serving, stage: Stage) -> CacheLayout:
     """How the cache of this stage is laid out. No cache (zero groups) without an architecture or without keys."""
@@ -128,13 +131,14 @@ def _states(architecture: Architecture, serving: Serving, rule: Rules) -> int:
     held = 1
     attends = any(layer.kv_heads or layer.latent for layer in architecture.layers)
     if rule.hybrid_prefixes and attends:
-        held = 3 if cache_blocks.exports_checkpoints(architecture.layers, serving) else 2
+        held = 3 if cache_blocks.exports_checkpoints(architecture.layers, architecture.name, serving) else 2
     return held + (serving.draft.tokens if serving.draft and rule.draft_states else 0)
 
 
 def _batches(serving: Serving) -> int:
     """Batches under way at once: vllm/config/vllm.py max_concurrent_batches, 0.26.0."""
-    apart = serving.draft is not None and serving.draft.method in ("suffix", "ngram", "draft_model", "medusa")
+    one_by_one = _ONE_BY_ONE if serving.version >= (0, 28) else _ONE_BY_ONE | {"draft_model"}
+    apart = serving.draft is not None and serving.draft.method in one_by_one
     if apart or serving.on_cpu:
         return serving.pp
     if serving.pp > 1 and serving.version < (0, 30):

@@ -62,8 +62,9 @@ def state(layer, tp, block, padded):
     shapes = tuple(state_shapes(layer, tp))
     dtypes = (torch.bfloat16, getattr(torch, layer["dtype"] or "bfloat16"))[: len(shapes)]
     return interface.MambaSpec(
-        block_size=block, shapes=shapes, dtypes=dtypes, page_size_padded=padded, mamba_cache_mode="align"
-    )
+        block_size=block, shapes=shapes, dtypes=dtypes, page_size_padded=padded, mamba_cache_mode="align",
+        num_prefill_checkpoint_blocks=int(layer["mixer"] == "mamba2"),
+    )  # fmt: skip
 
 
 def keys(layer, tp, block, dtype):

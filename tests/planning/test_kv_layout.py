@@ -247,6 +247,37 @@ def test_prefill_leaves_one_more_state_behind(
     assert (found.block_tokens, found.request_blocks) == (tokens, -(-32768 // tokens) + 3 * states)
 
 
+@pytest.mark.parametrize(("version", "states"), [((0, 27, 0), 1), ((0, 31, 0), 2), ((0, 32, 0), 3)])
+def test_states_of_mamba_where_prefixes_are_cached(version: tuple[int, ...], states: int) -> None:
+    found = layout(MODELS["granite-4-small"], Serving(version, max_model_len=8192))
+    assert found.request_blocks == -(-8192 // 528) + 9 * states
+
+
+def _small(*layers: Layer) -> ModelFacts:
+    return facts(layers, "GraniteMoeHybridForCausalLM")
+
+
+_MAMBA = Layer(Mixer.MAMBA2, state=State(16, 32, 64, 1, 4))
+_DELTA = Layer(Mixer.GATED_DELTA, state=State(8, 64, 64, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("model", "blocks", "tokens"),
+    [
+        (_small(_MAMBA, _MAMBA, full(2, 64, 4), _MAMBA, _MAMBA, full(2, 64, 4)), 2730, 657769),
+        (_small(_DELTA, _DELTA, _DELTA, full(2, 64, 4)), 5461, 1315779),
+        (_small(*[*[sliding(2, 64, 256, 4)] * 3, full(2, 64, 4)] * 2), 8192, 516222),
+        (facts([replace(MODELS["deepseek-v2-lite"].architecture.layers[0], heads=4)] * 3), 19418, 310688),
+    ],
+    ids=["mamba", "delta", "windows", "latent"],
+)
+def test_what_the_cpu_engine_reported(model: ModelFacts, blocks: int, tokens: int) -> None:
+    """Real starts of 0.32.0 with random weights, 1 GiB for the cache, 4096 tokens of context, 1024 in a batch."""
+    serving = Serving((0, 32, 0), max_model_len=4096, max_num_batched_tokens=1024, on_cpu=True)
+    size = kv_layout.size(layout(model, serving), GIB, serving)
+    assert (size.blocks, size.tokens) == (blocks, tokens)
+
+
 def test_uneven_pages_of_one_kind_share_a_group() -> None:
     found = layout(facts([full(8, 128)] * 4 + [full(8, 64)] * 2), Serving(V19))
     assert (found.groups, found.block_bytes) == (1, 16 * (4 * 4096 + 2 * 2048))
