@@ -56,6 +56,8 @@ def mixers(text: Settings, words: tuple[str, ...] | None, count: int) -> tuple[L
         words = _below_window(text, words)
     made = {word: _layer(text, word) for word in dict.fromkeys(words)}
     layers = tuple(made[word] for word in words)
+    if text.flag("use_cla") and (every := text.whole("cla_share_factor")):  # Hunyuan
+        return tuple(replace(one, shares_kv=at % every != 0) for at, one in enumerate(layers))
     shared = text.whole("num_kv_shared_layers") or 0  # Gemma 3n: the last ones read an earlier layer's cache
     return tuple(replace(one, shares_kv=at >= count - shared) for at, one in enumerate(layers)) if shared else layers
 
@@ -130,6 +132,8 @@ def _latent(text: Settings, rank: int) -> Layer:
         rank, rope, nope, value, text.whole("q_lora_rank") or None,
         index, (text.whole("index_head_dim") or 0) if index else 0, (text.whole("index_topk") or 0) if index else 0,
     )  # fmt: skip
+    if text.model_type == "minicpm3":  # the engine unfolds its keys and values, and pads these to the keys' size
+        return Layer(Mixer.FULL, heads, heads, nope + rope, nope + rope, latent=latent)
     kind = Mixer.SPARSE_LATENT if index else Mixer.LATENT
     return Layer(kind, heads, heads, nope + rope, value, latent=latent)
 

@@ -78,6 +78,9 @@ def _tables(text: Settings, layers: tuple[Layer, ...], length: int) -> Iterator[
                 yield rope, rope
                 if layer.latent.index_heads:  # the index turns its halves, attention its pairs
                     yield ("index", rope), rope
+            case Mixer.FULL if layer.latent:
+                rope = Rope(_rows(text, whole, length), layer.latent.rope)
+                yield rope, rope
             case Mixer.FULL | Mixer.CHUNKED | Mixer.UNKNOWN if layer.heads:
                 rope = Rope(_rows(text, whole, length), _dim(text, whole, layer.head_size))
                 yield (rope, rope_type(whole), _theta(text, whole)), rope

@@ -34,7 +34,14 @@ _CLASSES: Mapping[str, str] = {
     "MiniCPMForCausalLM": "minicpm", "Step3TextForCausalLM": "step3_text", "Step3p5ForCausalLM": "step3p5",
     "DeepseekForCausalLM": "deepseek", "DeepseekVLV2ForCausalLM": "deepseek_vl_v2", "MolmoForCausalLM": "molmo",
 }  # fmt: skip
-_TEXT = ("_text", "_text_model", "")
+_LANGUAGE: Mapping[str, str] = {
+    "llava": "llama", "llava_next": "llama", "llava_next_video": "llama", "vipllava": "llama", "mistral3": "mistral",
+    "internvl": "qwen2", "qwen2_audio": "qwen2", "voxtral": "llama", "ultravox": "llama", "idefics3": "llama",
+    "smolvlm": "llama", "paligemma": "gemma", "lfm2_vl": "lfm2", "llava_onevision": "qwen2",
+    "granite_speech": "granite", "aya_vision": "cohere2", "cohere2_vision": "cohere2", "kimi_vl": "deepseek_v3", "kimi_k25": "deepseek_v3",
+    "deepseek_vl_v2": "deepseek_v2",
+}  # fmt: skip
+"""The language model's type where neither its section nor the class of the whole names it: the whole's own default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,8 @@ def sections(config: Mapping[str, object]) -> Sections:
         inner = found[nested]
         if not isinstance(inner, Mapping) or (_has_layers(found) and not _has_layers(inner)):
             break
-        part = class_parts(text_type).get(nested)
-        found, text_type = inner, _model_type(inner) or (part if isinstance(part, str) else text_type)
+        part = _part_type(text_type, nested)
+        found, text_type = inner, _model_type(inner) or part or text_type
         path.append(nested)
     if not path:
         text_type = _text_type(outer_type)
@@ -81,10 +88,16 @@ def _text_type(outer: str) -> str:
     """The language model's type of a model type with parts (`qwen3_5` → `qwen3_5_text`), else itself."""
     seen = outer
     for key in NESTED:
-        part = class_parts(seen).get(key)
-        if isinstance(part, str):
+        if (part := _part_type(seen, key)) is not None:
             return _text_type(part)
     return seen
+
+
+def _part_type(whole: str, section: str) -> str | None:
+    part = class_parts(whole).get(section)
+    if isinstance(part, str):
+        return part
+    return _LANGUAGE.get(whole) if section == "text_config" else None
 
 
 def _class_name(config: Mapping[str, object]) -> str:

@@ -84,7 +84,7 @@ def _alternatives(first: Settled) -> Iterator[dict[str, object]]:
 
 
 def _solved(config: Mapping[str, object], quantized: Quantization | None, size: int) -> Settled | None:
-    """With the one width that is missing solved for, or the hidden size and it."""
+    """With the one width that is missing solved for, or the vocabulary, or the hidden size and the width."""
     plain = _build(config, quantized, size)
     if plain is None:
         return None
@@ -93,6 +93,8 @@ def _solved(config: Mapping[str, object], quantized: Quantization | None, size: 
     path = plain.found.path
     if "hidden_size" in missing and "num_attention_heads" in missing:
         return _scanned(config, quantized, size, plain) or plain
+    if not widths and "vocab_size" in missing:
+        widths = ["vocab_size"]
     if len(widths) == 1:
         return _linear(config, path, widths[0], quantized, size) or plain
     return plain

@@ -76,7 +76,8 @@ class Layer:
     """One decoder layer. intermediate: width of its dense MLP, 0 where it has experts or none.
 
     window: tokens that sliding or chunked attention looks back. shares_kv: reads an earlier layer's cache, keeps none.
-    gated: the MLP has a gate beside `up`. value_head_size equals head_size but in few families.
+    gated: the MLP has a gate beside `up`. value_head_size equals head_size but in few families. FULL with a `state`:
+    attention and a Mamba 2 state side by side (Falcon-H1).
     """
 
     mixer: Mixer

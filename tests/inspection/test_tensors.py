@@ -190,6 +190,14 @@ def test_sizes_that_an_abridged_file_lacks_are_found_by_weight() -> None:
     assert {"hidden_size", "intermediate_size"} <= set(found.unknown)
 
 
+def test_a_vocabulary_that_is_not_told_is_found_by_weight() -> None:
+    config = {key: value for key, value in LLAMA.items() if key != "vocab_size"}
+    found = facts_of(config, 16060522496).architecture
+    assert found is not None
+    assert found.vocab == 128256
+    assert "vocab_size" in found.unknown
+
+
 def test_headers_are_read_by_range_and_never_the_weights() -> None:
     big = 1 << 20
     text = json.dumps({"lm_head.weight": {"dtype": "BF16", "shape": [big // 2], "data_offsets": [0, big]}}).encode()
