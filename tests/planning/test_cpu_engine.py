@@ -19,7 +19,7 @@ import pytest
 from lyc.engines import reported
 from lyc.engines.versions import pinned
 from lyc.hosts.environment import UvInstaller
-from lyc.planning import plan
+from lyc.planning.decide import plan
 from lyc.records.deployment import DeploymentSpec, Speculative
 from lyc.records.engine import Reported
 from lyc.records.model import ModelFacts
@@ -121,15 +121,7 @@ def assert_foretold(made: Plan, said: Reported) -> None:
     assert said.concurrency == pytest.approx(made.forecast.concurrency, abs=0.006)
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="since vLLM 0.32 a request has three states"))
-        if name == "Mamba 2"
-        else name
-        for name in FAMILIES
-    ],
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_kv_cache_of_every_kind(
     family: str, engine_bin: Path, tiny: TinyModels, work: Path, tmp_path: Path
 ) -> None:
