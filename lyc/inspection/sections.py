@@ -38,8 +38,8 @@ _LANGUAGE: Mapping[str, str] = {
     "llava": "llama", "llava_next": "llama", "llava_next_video": "llama", "vipllava": "llama", "mistral3": "mistral",
     "internvl": "qwen2", "qwen2_audio": "qwen2", "voxtral": "llama", "ultravox": "llama", "idefics3": "llama",
     "smolvlm": "llama", "paligemma": "gemma", "lfm2_vl": "lfm2", "llava_onevision": "qwen2",
-    "granite_speech": "granite", "aya_vision": "cohere2", "cohere2_vision": "cohere2", "kimi_vl": "deepseek_v3", "kimi_k25": "deepseek_v3",
-    "deepseek_vl_v2": "deepseek_v2",
+    "granite_speech": "granite", "aya_vision": "cohere2", "cohere2_vision": "cohere2", "kimi_vl": "deepseek_v3",
+    "kimi_k25": "deepseek_v3", "deepseek_vl_v2": "deepseek_v2",
 }  # fmt: skip
 """The language model's type where neither its section nor the class of the whole names it: the whole's own default."""
 
