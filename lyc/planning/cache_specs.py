@@ -110,7 +110,7 @@ def _recurrent(state: tuple[int, str] | None, room: int) -> Iterator[Spec]:
     """A state, padded to the page of an attention layer, which has `room`."""
     if state is not None:
         size, text = state
-        yield Spec(Keeps.STATE, max(size, room), 0, text=text if size >= room else f"{room} B ({text}, padded)")
+        yield Spec(Keeps.STATE, max(size, room), 0, text=text if size >= room else f"{room} B (padded from {text})")
 
 
 def _drafted(architecture: Architecture, draft: Draft | None) -> tuple[Sequence[Layer], float]:

@@ -28,7 +28,7 @@ def state_bytes(mixer: Mixer, state: State, name: str, serving: Serving) -> tupl
     parts = [
         f"{' × '.join(map(str, shape))} × {b} B" for shape, b in ((conv, element), (matrix, recurrent)) if prod(shape)
     ]
-    return size, " + ".join(parts)
+    return size, parts[0] if len(parts) == 1 else f"({' + '.join(parts)})"
 
 
 def _shapes(mixer: Mixer, state: State, serving: Serving) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -33,6 +33,7 @@ _PLAIN_SHARED = ("Step3p5", "Step3p7")
 _MERGED_FREE = (0, 14)
 """First version that lets a GPU's outputs of gate, up, query, key or value be no multiple of the block of scales."""
 _GROUPED = frozenset({"awq", "gptq", "compressed-tensors", "auto-round", "awq_marlin", "gptq_marlin"})
+_WIDTHS = frozenset({"intermediate_size", "moe_intermediate_size", "hidden_size"})
 
 
 def stages(architecture: Architecture, pp: int, version: Version) -> tuple[Stage, ...]:
@@ -68,8 +69,12 @@ def impossible(
     if (-(-architecture.vocab // _PADDED) * _PADDED) % tp:
         return f"{tp} GPUs cannot share the vocabulary of {architecture.vocab} entries evenly"
     scales = _Scales.of(architecture, detail, version)
+    guessed = not _WIDTHS.isdisjoint(architecture.unknown)
     for layer in dict.fromkeys(architecture.layers):
-        if reason := _heads(layer, tp) or _state(layer, tp) or _widths(layer, tp) or _quantized(layer, scales, tp):
+        if reason := _heads(layer, tp) or _state(layer, tp):
+            return reason
+        # A width that config.json does not say was reckoned from the weights' size: too rough to refuse by.
+        if not guessed and (reason := _widths(layer, tp) or _quantized(layer, scales, tp)):
             return reason
     return None
 

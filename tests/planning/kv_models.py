@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from lyc.planning import kv_layout, parallelism
 from lyc.records.architecture import Architecture, Latent, Layer, Mixer, State
@@ -55,7 +56,7 @@ def layout(model: ModelFacts, serving: Serving, stage: int = 0) -> CacheLayout:
     return kv_layout.layout(model, serving, stages(model, serving)[stage])
 
 
-_LATENT = Latent(512, 64, 128, 128)
+LATENT = Layer(Mixer.LATENT, 16, 16, 192, 128, latent=Latent(512, 64, 128, 128))
 _SPARSE = Latent(512, 64, 128, 128, 1536, 64, 128, 2048)
 _MAMBA1 = Layer(Mixer.MAMBA1, state=State(1, 8192, 16, 1, 4))
 _MAMBA2 = Layer(Mixer.MAMBA2, state=State(128, 64, 128, 1, 4))
@@ -65,7 +66,7 @@ _MLP = Layer(Mixer.NONE)
 MODELS: Mapping[str, ModelFacts] = {
     "llama-3.1-8b": facts([full(8, 128)] * 32),
     "multi-query": facts([full(1, 128, 48)] * 40),
-    "deepseek-v2-lite": facts([Layer(Mixer.LATENT, 16, 16, 192, 128, latent=_LATENT)] * 27, "DeepseekV2ForCausalLM"),
+    "deepseek-v2-lite": facts([LATENT] * 27, "DeepseekV2ForCausalLM"),
     "glm-5": facts([Layer(Mixer.SPARSE_LATENT, 64, 64, 192, 128, latent=_SPARSE)] * 78, "GlmMoeDsaForCausalLM"),
     "gpt-oss-20b": facts(every(24, 2, full(8, 64, 64), sliding(8, 64, 128, 64)), "GptOssForCausalLM"),
     "gemma-2-9b": facts(every(42, 2, full(8, 256, 16), sliding(8, 256, 4096, 16)), "Gemma2ForCausalLM"),
@@ -89,7 +90,7 @@ MODELS: Mapping[str, ModelFacts] = {
         every(
             27,
             4,
-            Layer(Mixer.LATENT, 32, 32, 192, 128, latent=_LATENT),
+            replace(LATENT, heads=32, kv_heads=32),
             Layer(Mixer.KIMI_DELTA, state=State(32, 128, 128, 32, 4)),
         ),
         "KimiLinearForCausalLM",

@@ -9,8 +9,8 @@ import pytest
 from lyc.planning import kv_layout
 from lyc.records.architecture import Architecture, Layer, Mixer, State
 from lyc.records.model import ModelFacts
-from lyc.records.serving import Draft, Serving
-from tests.planning.kv_models import GIB, MODELS, delta, every, facts, full, layout, sliding, stages
+from lyc.records.serving import CacheSize, Draft, Serving
+from tests.planning.kv_models import GIB, LATENT, MODELS, delta, every, facts, full, layout, sliding, stages
 
 V19, V28, V33 = (0, 19, 0), (0, 28, 0), (0, 33, 0)
 EAGLE = ModelFacts(("X",), architecture=Architecture("X", 4096, 128256, "bfloat16", (full(8, 128),)))
@@ -259,6 +259,10 @@ def _small(*layers: Layer) -> ModelFacts:
 
 _MAMBA = Layer(Mixer.MAMBA2, state=State(16, 32, 64, 1, 4))
 _DELTA = Layer(Mixer.GATED_DELTA, state=State(8, 64, 64, 4, 4))
+_MAMBA1 = Layer(Mixer.MAMBA1, state=State(1, 512, 16, 1, 4))
+_GROUPED = Layer(Mixer.MAMBA2, state=State(16, 32, 64, 2, 4))
+_CONV = Layer(Mixer.SHORT_CONV, state=State(1, 256, 0, 1, 3))
+_MLP = Layer(Mixer.NONE)
 
 
 @pytest.mark.parametrize(
@@ -267,15 +271,26 @@ _DELTA = Layer(Mixer.GATED_DELTA, state=State(8, 64, 64, 4, 4))
         (_small(_MAMBA, _MAMBA, full(2, 64, 4), _MAMBA, _MAMBA, full(2, 64, 4)), 2730, 657769),
         (_small(_DELTA, _DELTA, _DELTA, full(2, 64, 4)), 5461, 1315779),
         (_small(*[*[sliding(2, 64, 256, 4)] * 3, full(2, 64, 4)] * 2), 8192, 516222),
-        (facts([replace(MODELS["deepseek-v2-lite"].architecture.layers[0], heads=4)] * 3), 19418, 310688),
+        (facts([LATENT] * 3), 19418, 310688),
+        (_small(_MAMBA1, _MAMBA1, full(2, 64, 4), *[_MAMBA1] * 3, full(2, 64, 4), _MAMBA1), 8192, 883011),
+        (_small(*[_GROUPED, _MLP] * 3, full(2, 64, 4), _GROUPED), 5461, 972532),
+        (facts([_MAMBA1] * 4, "MambaForCausalLM"), 7489, 30674944),
+        (facts([sliding(2, 64, 512, 4)] * 4), 4096, 1290555),
+        (_small(*[_CONV, _CONV, full(2, 64, 4)] * 2), 8192, 932067),
     ],
-    ids=["mamba", "delta", "windows", "latent"],
+    ids=["mamba-2", "delta", "windows", "latent", "mamba-1", "nemotron", "no-attention", "all-windows", "conv"],
 )
 def test_what_the_cpu_engine_reported(model: ModelFacts, blocks: int, tokens: int) -> None:
     """Real starts of 0.32.0 with random weights, 1 GiB for the cache, 4096 tokens of context, 1024 in a batch."""
     serving = Serving((0, 32, 0), max_model_len=4096, max_num_batched_tokens=1024, on_cpu=True)
     size = kv_layout.size(layout(model, serving), GIB, serving)
     assert (size.blocks, size.tokens) == (blocks, tokens)
+
+
+def test_what_the_cpu_engine_reported_of_a_draft() -> None:
+    model = facts([_DELTA, _DELTA, _DELTA, full(2, 64, 4)], "Qwen3NextForCausalLM", mtp=(full(2, 64, 4),))
+    serving = Serving((0, 32, 0), max_model_len=4096, on_cpu=True, draft=Draft("mtp", 2))
+    assert kv_layout.size(layout(model, serving), GIB, serving) == CacheSize(2730, 588530, 2730 / 19)
 
 
 def test_uneven_pages_of_one_kind_share_a_group() -> None:
