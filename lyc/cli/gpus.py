@@ -47,8 +47,9 @@ def gpus(  # noqa: PLR0917  Typer hands them over by name
     from lyc.planning.cards import CARDS, find
     from lyc.planning.prices import parse_residency
 
-    output = open_session(context, as_json=as_json).output
-    book = price_book(price, prices)
+    session = open_session(context, as_json=as_json)
+    output = session.output
+    book = price_book(price, prices, session.settings)
     allowed = None if residency is None else parse_residency(residency)
     version = tuple(int(part) for part in VLLM_VERSION.split("."))
     if name is not None:

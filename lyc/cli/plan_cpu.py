@@ -26,7 +26,7 @@ def on_cpu(spec: DeploymentSpec, engine: Mapping[str, str], facts: ModelFacts, w
 
     Raises SpecError for a wish that contradicts the model.
     """
-    from lyc.planning import plan
+    from lyc.planning.decide import plan
 
     typed = {name: value for name, value in engine.items() if name not in {"quantization", "max-model-len"}}
     wished = replace(

@@ -56,7 +56,8 @@ def market(wish: Wish, book: PriceBook, *, residency: str | None, currency: str 
         for card in looked_at
         if card.name not in prices
     )
-    return Market(replace(priced, cards=there), tuple(elsewhere))
+    anywhere = tuple(card for card in CARDS.values() if card.name in prices)
+    return Market(replace(priced, cards=there, others=anywhere), tuple(elsewhere))
 
 
 def _only_one(currencies: Sequence[str]) -> str | None:

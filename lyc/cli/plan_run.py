@@ -61,7 +61,7 @@ def answer(session: Session, question: Question) -> None:
     from lyc.spec.engine_words import check_length
 
     wish, names = wish_of(question.words, question.spec, file=question.file, pinned=VLLM_VERSION)
-    market = _market(_on_cards(wish, names), question)
+    market = _market(session, _on_cards(wish, names), question)
     planned, wish = _found(session, question, market.wish)
     check_length(wish, planned.longest)
     found = _survey(session, question, planned, wish, market)
@@ -93,13 +93,13 @@ def _on_cards(wish: Wish, names: Sequence[str]) -> Wish:
     return replace(wish, cards=tuple({(card := find(name)).name: card for name in names}.values()))
 
 
-def _market(wish: Wish, question: Question) -> Market:
+def _market(session: Session, wish: Wish, question: Question) -> Market:
     """Raises UsageError for what is wrong with the prices."""
     from lyc.cli.plan_prices import Market, market
     from lyc.cli.plan_wish import token_price
     from lyc.cli.price_options import price_book
 
-    book = price_book(question.prices, question.price_file)
+    book = price_book(question.prices, question.price_file, session.settings)
     currency = token_price(question.words.per_token_price)[1]
     return Market(wish, ()) if wish.on_cpu else market(wish, book, residency=question.residency, currency=currency)
 

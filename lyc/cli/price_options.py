@@ -12,6 +12,7 @@ from lyc.errors import UsageError
 
 if TYPE_CHECKING:
     from lyc.planning.prices import PriceBook
+    from lyc.spec.settings import Settings
 
 PriceWords = Annotated[
     list[str] | None,
@@ -26,14 +27,19 @@ Residency = Annotated[
 ]
 
 
-def price_book(words: Sequence[str] | None, file: Path | None) -> PriceBook:
-    """The bundled prices under those of the file under those of the words. Raises UsageError, naming what is wrong."""
+def price_book(words: Sequence[str] | None, file: Path | None, settings: Settings) -> PriceBook:
+    """The bundled prices under those of the file (of `--prices`, else of the setting) under those of the words.
+
+    Raises UsageError, naming what is wrong.
+    """
     from lyc.planning.prices import book
 
-    return book(tuple(words or ()), file=None if file is None else _text(file), path=str(file))
+    where = "--prices" if file else settings.origins.get("prices", "")
+    file = file or settings.prices
+    return book(tuple(words or ()), file=None if file is None else _text(file, where), path=str(file))
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, where: str) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
@@ -42,6 +48,6 @@ def _text(file: Path) -> str:
             "unreadable-price-file",
             f"{file} cannot be read",
             why=str(why),
-            where="--prices",
+            where=where,
             hint='make it with lines like h100 = "2.79EUR/h"',
         ) from problem

@@ -9,7 +9,3 @@ parallelism  which splits vLLM takes
 cards        the catalogue       precision   what a card can multiply       prices   what it costs to rent
 performance  tokens a second       economics   what they cost
 """
-
-from lyc.planning.decide import plan, surge_fits
-
-__all__ = ["plan", "surge_fits"]

@@ -17,7 +17,7 @@ from lyc.units import GIB, KIB, MIB
 
 _SOURCE = "vllm/v1/worker/gpu_model_runner.py profile_run, mem_utils.memory_profiling, 0.19.0"
 _SMALL = 3 * MIB // 2
-"""Positions, slots and vectors of one number a request. Fitted: rows 19, 49, 90 and 95 leave 1.3 to 2 MiB."""
+"""Positions, slots and vectors of one number a request. Fitted: starts 19, 49, 90 and 95 leave 1.3 to 2 MiB."""
 _CONSUMED_SINCE = (0, 27)
 """Since here memory is taken as what is missing on the card, so buffers made before the run count, too."""
 _MEASURED = ((0, 19), (0, 18), (0, 17), (0, 16), (0, 15), (0, 11))
@@ -130,12 +130,12 @@ def _unaligned(architecture: Architecture, serving: Serving, card: Card, stage: 
     size = int(gib * GIB)
     return Term(
         "non_torch", "sampler's spilled registers", size, f"vocabulary {architecture.vocab} is odd",
-        "fitted: rows 14 to 16 and 72 to 74 (H100, 0.19), beside those of an even vocabulary", size // 2,
+        "fitted: starts 14 to 16 and 72 to 74 (H100, 0.19), beside those of an even vocabulary", size // 2,
     )  # fmt: skip
 
 
 def _band(architecture: Architecture, serving: Serving, card: Card, most: Moment) -> int:
-    """0.02 GiB where the sampler decides and rows confirm it; else more, by what decides."""
+    """0.02 GiB where the sampler decides and logged starts confirm it; else more, by what decides."""
     known = serving.version[:2] in _MEASURED
     if most.name.endswith("encoder"):
         return int(1.0 * GIB)

@@ -21,7 +21,7 @@ _ONE_STREAM = (
     "OPT", "MPT", "StableLm", "GPTBigCode", "GPTJ", "Nemotron", "Bert", "Roberta",
 )  # fmt: skip
 """Classes whose layers pass on one tensor. The others pass on a pair, output and residual; with them the queries, keys
-and values are still there in the MLP. Fitted to rows 26, 27 and 87 beside 15: 2.8, 2.8, 2.9 and 0 × the hidden size.
+and values are still there in the MLP. Fitted to starts 26, 27 and 87 beside 15: 2.8, 2.8, 2.9 and 0 × the hidden size.
 """
 _CACHE_L2: dict[int, int] = {75: 4, 80: 40, 86: 6, 89: 72, 90: 50, 100: 126, 103: 126, 120: 96}
 """MiB of the cards' L2: Inductor flushes it with a buffer of that size while it times its kernels."""

@@ -18,7 +18,7 @@ from lyc.units import GIB, show_bytes
 WARM_UP_ROOM = GIB // 2
 """What must be free beside CUDA graphs and activations when the sampler warms up. Fitted: no start with more failed."""
 WARM_UP_ROOM_MXFP4 = int(2.4 * GIB)
-"""The same for MXFP4 on Hopper, whose kernels and graphs keep more. Fitted to rows 43, 44 (failed) and 45 (did not)."""
+"""The same for MXFP4 on Hopper, whose kernels and graphs keep more. Fitted: starts 43, 44 (failed), 45 (did not)."""
 
 
 def requested(total: int, serving: Serving) -> int:

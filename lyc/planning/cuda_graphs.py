@@ -35,13 +35,13 @@ def cuda_graphs(facts: ModelFacts, serving: Serving, card: Card) -> Term:
     sizes = len(capture_sizes(serving))
     large = serving.max_num_seqs >= _LARGE_BATCH
     if found == V0:
-        gib, per, moe, why = 0.05, 0.012, 0.1, "fitted: T4, 0.7 to 0.9 (rows 196 to 203)"
+        gib, per, moe, why = 0.05, 0.012, 0.1, "fitted: T4, 0.7 to 0.9 (starts 196 to 203)"
     elif serving.version < COUNTED_SINCE:
-        gib, per, moe, why = 0.42, 0.015, 0.36, "fitted: H100, 0.19 (rows 3 to 89)"
+        gib, per, moe, why = 0.42, 0.015, 0.36, "fitted: H100, 0.19 (starts 3 to 89)"
     elif large:
         gib, per, moe, why = 0.15, 0.008, 0.2, "between H100 at 0.19 and small cards since 0.21"
     else:
-        gib, per, moe, why = 0.12, 0.003, 0.1, "fitted: L4, 3090, 5090 since 0.21 (rows 136, 172, 176, 178)"
+        gib, per, moe, why = 0.12, 0.003, 0.1, "fitted: L4, 3090, 5090 since 0.21 (starts 136, 172, 176, 178)"
     total = gib + per * layers + (moe if experts else 0)
     formula = f"{gib} + {per}·{layers} layers" + (f" + {moe} for experts" if experts else "")
     band = 0.2 + total / 2 if counted else 0.5

@@ -74,6 +74,8 @@ def _on_cards(base: Plan, found: OnGpu) -> Plan:
     args = dict(base.engine_args)
     if found.pp > 1 and engine_args.given(args, "pipeline-parallel-size") is None:
         args["pipeline-parallel-size"] = str(found.pp)
+    if found.whole_experts and engine_args.given(args, "enable-expert-parallel") is None:
+        args["enable-expert-parallel"] = "true"  # tp does not divide what is in them, so vLLM would not start
     return replace(
         base,
         accelerator_count=found.count,

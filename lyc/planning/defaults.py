@@ -72,6 +72,7 @@ def serving(
         draft=wish.draft,
         adapter=wish.adapter,
         max_loras=wish.max_loras,
+        capability=card.compute_capability,
     )
 
 

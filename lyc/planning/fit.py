@@ -65,7 +65,7 @@ class Known:
     def layout_of(self, facts: ModelFacts, serving: Serving, stage: Stage) -> CacheLayout:
         one = serving
         sizes = (one.max_model_len, one.max_num_seqs, one.max_num_batched_tokens, one.block_size)
-        key = (one.tp, one.pp, one.dtype, one.quantization, one.kv_cache_dtype, *sizes, stage)
+        key = (one.tp, one.pp, one.dtype, one.quantization, one.kv_cache_dtype, one.capability, *sizes, stage)
         if key not in self.layouts:
             self.layouts[key] = kv_layout.layout(facts, serving, stage)
         return self.layouts[key]
@@ -179,7 +179,7 @@ def _judge(
         return (
             Reason(
                 "no-room",
-                f"needs {_gib(used)} before any KV cache, and vLLM may use {_gib(may)} of {_gib(card.cuda_total)}",
+                f"needs {_gib(used)} and a KV cache; vLLM may use {may / GIB:.2f} of {_gib(card.cuda_total)}",
             ),
         ), ()
     if tight.margin + tight.band < 0:
@@ -187,8 +187,8 @@ def _judge(
         return (
             Reason(
                 "kv-too-small",
-                f"{_gib(max(tight.available, 0))} are left for the KV cache, one request of {serving.max_model_len} "
-                f"tokens needs {_gib(tight.layout.request_bytes)}; {longest} tokens would fit",
+                f"KV cache {_gib(max(tight.available, 0))}; {serving.max_model_len} tokens need "
+                f"{tight.layout.request_bytes / GIB:.2f}, {longest} would fit",
             ),
         ), ()
     if reason := _load(facts, serving, sized, wish):

@@ -39,15 +39,15 @@ def _gib(serving: Serving, card: Card) -> tuple[float, str, float]:
     if serving.tp > 1:
         return _over_cards(serving, card)
     if serving.pp > 1:
-        return 0.07, "fitted: rows 26 and 27 (H100, 0.19)", 0.1
+        return 0.07, "fitted: starts 26 and 27 (H100, 0.19)", 0.1
     tried = (0, 18) <= version < (0, 27) and not serving.enforce_eager
     if hopper and tried:
-        return 0.25, "fitted: H100, 0.18 and 0.19 (rows 3 to 68)", 0.03 if version < (0, 20) else 0.15
+        return 0.25, "fitted: H100, 0.18 and 0.19 (starts 3 to 68)", 0.03 if version < (0, 20) else 0.15
     if hopper:
-        return 0.13, "fitted: H100, 0.11 to 0.17 (rows 65 to 95)", 0.03 if version < (0, 18) else 0.15
+        return 0.13, "fitted: H100, 0.11 to 0.17 (starts 65 to 95)", 0.03 if version < (0, 18) else 0.15
     if tried:
         return 0.12, "fitted: A10G, 0.22 (row 109); CUDA graphs are tried out while memory is profiled", 0.15
-    return 0.03, "fitted: T4, A10G, A100, L40S (rows 122, 128, 130, 159, 196 to 203)", 0.1
+    return 0.03, "fitted: T4, A10G, A100, L40S (starts 122, 128, 130, 159, 196 to 203)", 0.1
 
 
 def _over_cards(serving: Serving, card: Card) -> tuple[float, str, float]:
@@ -60,7 +60,11 @@ def _over_cards(serving: Serving, card: Card) -> tuple[float, str, float]:
     # buffers between the cards, on Hopper and later.
     if version >= (0, 17) and cc == 90:
         gib = 2.07 if tp == 2 else 2.15
-        return gib, "fitted: H100 tp 2 and tp 4, 0.19 (rows 4, 5, 28, 29, 44 to 59)", 0.1 if version < (0, 20) else 0.6
+        return (
+            gib,
+            "fitted: H100 tp 2 and tp 4, 0.19 (starts 4, 5, 28, 29, 44 to 59)",
+            0.1 if version < (0, 20) else 0.6,
+        )
     if version >= (0, 17):
-        return 0.67, "fitted: H100 tp 2, 0.11 (rows 92 and 96), and CUDA graphs", 0.6
-    return 0.55, "fitted: H100 tp 2, 0.11 (rows 92 and 96)", 0.1 if cc == 90 and version < (0, 12) else 0.5
+        return 0.67, "fitted: H100 tp 2, 0.11 (starts 92 and 96), and CUDA graphs", 0.6
+    return 0.55, "fitted: H100 tp 2, 0.11 (starts 92 and 96)", 0.1 if cc == 90 and version < (0, 12) else 0.5

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lyc.errors import NoFit
 from lyc.planning import engine_args, kv_layout, memory
+from lyc.planning.weights_reconciled import stored_bytes
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import ModelFacts
 from lyc.records.plan import EngineBuild, Forecast, HostFacts
@@ -93,7 +94,9 @@ def _whole(facts: ModelFacts) -> Stage:
 
 def _forecast(facts: ModelFacts, layout: CacheLayout, available: int, serving: Serving) -> Forecast:
     cache = kv_layout.size(layout, available, serving)
-    return Forecast(facts.weights_bytes or 0, available, cache.tokens, cache.blocks, cache.concurrency)
+    return Forecast(
+        facts.weights_bytes or stored_bytes(facts), available, cache.tokens, cache.blocks, cache.concurrency
+    )
 
 
 def _no_memory(facts: ModelFacts, host: HostFacts, fixed: int, kv: int, context: int | None) -> NoFit:

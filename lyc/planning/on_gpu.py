@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from lyc.errors import NoFit
 from lyc.planning import engine_args
 from lyc.planning.cards import CARDS
+from lyc.planning.parallelism import whole_experts
 from lyc.planning.survey import smallest, survey
 from lyc.records.card import Card
 from lyc.records.deployment import DeploymentSpec
@@ -23,12 +24,15 @@ _CUDA_KEEPS = 0.985
 
 @dataclass(frozen=True, slots=True)
 class OnGpu:
-    """count: cards. memory: bytes that the engine takes of each. fit: None where the model's build is unknown."""
+    """count: cards. memory: bytes that the engine takes of each. whole_experts: each expert stays on one GPU, as
+    vLLM demands of some splits. fit: None where the model's build is unknown.
+    """
 
     count: int
     pp: int
     memory: int | None
     fit: Fit | None
+    whole_experts: bool = False
 
 
 def on_gpu(
@@ -55,7 +59,8 @@ def on_gpu(
         raise _no_fit(facts, wish, last)
     takes = int(last.serving.utilization * last.card.cuda_total)
     _check_free(alike, last, takes, freed, host)
-    return OnGpu(last.count, last.serving.pp, takes, last)
+    whole = whole_experts(facts.architecture, facts.quantization_detail, last.serving.tp)
+    return OnGpu(last.count, last.serving.pp, takes, last, whole)
 
 
 def forecast(one: Fit) -> Forecast | None:

@@ -137,12 +137,13 @@ def _nearest(facts: ModelFacts, wish: Wish, fits: Sequence[Fit]) -> Fit | None:
     if fits:
         return fits[0]
     freed = replace(wish, tp=None, pp=None, count=None)
+    others = wish.others or tuple(CARDS.values())
     relaxed = (
         replace(wish, max_model_len=None, concurrency=None),
         freed,
         replace(freed, max_model_len=None, concurrency=None),
-        replace(freed, cards=tuple(CARDS.values())),
-        replace(freed, cards=tuple(CARDS.values()), max_model_len=None, concurrency=None),
+        replace(freed, cards=others),
+        replace(freed, cards=others, max_model_len=None, concurrency=None),
     )
     for other in relaxed:
         if other == wish:

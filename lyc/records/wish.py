@@ -16,15 +16,17 @@ from lyc.records.serving import Draft
 class Wish:
     """One question to the planner.
 
-    version: of vLLM, as numbers. cards: the kinds to look at. count: cards of one replica (tp × pp). concurrency,
-    context: so many requests of so many tokens each must be held at once. prices: by card name; a card that is absent
-    has no known price. per_token_price: of a million tokens elsewhere, in `currency`. active_hours: hours a week in
-    which the endpoint is used. kv_cache_bytes: fixes the KV cache. on_cpu: the CPU build. requantize: whether to look
-    at weights made smaller while they load (fp8), as alternatives.
+    version: of vLLM, as numbers. cards: the kinds to look at, empty = the catalogue. others: those that may be named
+    where none of these does, empty = the catalogue. count: cards of one replica (tp × pp). concurrency, context: so
+    many requests of so many tokens each must be held at once. prices: by card name; a card that is absent has none.
+    per_token_price: of a million tokens elsewhere, in `currency`. active_hours: hours a week in which the endpoint is
+    used. kv_cache_bytes: fixes the KV cache. on_cpu: the CPU build. requantize: whether to look at weights made smaller
+    while they load (fp8), as alternatives.
     """
 
     version: tuple[int, ...]
     cards: tuple[Card, ...] = ()
+    others: tuple[Card, ...] = ()
     count: int | None = None
     tp: int | None = None
     pp: int | None = None

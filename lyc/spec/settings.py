@@ -56,6 +56,8 @@ SETTINGS: tuple[Setting, ...] = (
             "--controller", "controller", choices=("local",)),
     Setting("log_level", "LYC_LOG_LEVEL", "info", "What the controller logs.",
             "--log-level", "log_level", choices=("debug", "info", "warning", "error")),
+    Setting("prices", "LYC_PRICES", "", "Table of what GPUs cost, over lyc's own; see docs/gpus.md.",
+            None, "prices", "path"),
     Setting("no_color", "NO_COLOR", "off", "No colours.",
             "--no-color", "no_color", "switch"),
     Setting("plain", "LYC_PLAIN", "off", "One line a phase, no live bars.",
@@ -94,6 +96,7 @@ class Settings:
     gateway_port: int
     controller: str
     log_level: str
+    prices: Path | None
     no_color: bool
     plain: bool
     quiet: bool
@@ -203,6 +206,7 @@ def resolve(
         gateway_port=_port(values.get("gateway_port", "8484"), origins["gateway_port"]),
         controller=_choice("controller", values, origins),
         log_level=_choice("log_level", values, origins),
+        prices=path("prices"),
         no_color=_switch(values.get("no_color", ""), origins["no_color"]),
         plain=_switch(values.get("plain", ""), origins["plain"]),
         quiet=_switch(values.get("quiet", ""), origins["quiet"]),

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lyc.errors import NoFit, SpecError
-from lyc.planning import plan
 from lyc.planning.cards import CARDS
+from lyc.planning.decide import plan
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.plan import Accelerator, EngineBuild, HostFacts
 from lyc.units import GIB, MIB
@@ -96,3 +96,11 @@ def test_a_model_that_nobody_knows_is_planned_with_a_warning() -> None:
     made = plan(SPEC, replace(facts(LLAMA_8B), architecture=None), host(H100), draft=None, build=BUILD)
     assert made.forecast is None
     assert any("cannot foretell" in text for text in made.warnings)
+
+
+def test_experts_that_cannot_be_split_stay_whole() -> None:
+    model = facts("Qwen--Qwen3-30B-A3B-FP8")  # 768 wide in blocks of 128: not in four
+    made = plan(replace(SPEC, engine_args={"tensor-parallel-size": "4"}), model, eight(), draft=None, build=BUILD)
+    assert made.engine_args["enable-expert-parallel"] == "true"
+    two = plan(replace(SPEC, engine_args={"tensor-parallel-size": "2"}), model, eight(), draft=None, build=BUILD)
+    assert "enable-expert-parallel" not in two.engine_args
