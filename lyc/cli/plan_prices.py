@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lyc.planning.cards import CARDS
+from lyc.planning.catalogue.cards import CARDS
 from lyc.records.fit import Fit, Reason
 from lyc.records.serving import Serving
 from lyc.records.wish import Wish
 
 if TYPE_CHECKING:
-    from lyc.planning.prices import PriceBook
+    from lyc.planning.catalogue.prices import PriceBook
 
 CURRENCY = "EUR"
 """In which all is told, unless every `--price`, or `--per-token-price`, names another one."""
@@ -33,7 +33,7 @@ class Market:
 
 def market(wish: Wish, book: PriceBook, *, residency: str | None, currency: str | None) -> Market:
     """currency: of `--per-token-price`. residency: `--residency` as written; UsageError `unknown-residency`."""
-    from lyc.planning.prices import parse_residency
+    from lyc.planning.catalogue.prices import parse_residency
 
     told = currency or _only_one([price.currency for price in book.given.values()]) or CURRENCY
     allowed = None if residency is None else parse_residency(residency)

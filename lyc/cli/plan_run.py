@@ -88,7 +88,7 @@ def _on_cards(wish: Wish, names: Sequence[str]) -> Wish:
     """Raises UsageError `unknown-gpu`."""
     if wish.on_cpu:
         return wish
-    from lyc.planning.cards import find
+    from lyc.planning.catalogue.cards import find
 
     return replace(wish, cards=tuple({(card := find(name)).name: card for name in names}.values()))
 

@@ -11,7 +11,7 @@ import typer
 from lyc.errors import UsageError
 
 if TYPE_CHECKING:
-    from lyc.planning.prices import PriceBook
+    from lyc.planning.catalogue.prices import PriceBook
     from lyc.spec.settings import Settings
 
 PriceWords = Annotated[
@@ -32,7 +32,7 @@ def price_book(words: Sequence[str] | None, file: Path | None, settings: Setting
 
     Raises UsageError, naming what is wrong.
     """
-    from lyc.planning.prices import book
+    from lyc.planning.catalogue.prices import book
 
     where = "--prices" if file else settings.origins.get("prices", "")
     file = file or settings.prices

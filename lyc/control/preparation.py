@@ -16,7 +16,7 @@ from lyc.control.deps import Deps
 from lyc.control.operations import Talk
 from lyc.engines import architectures, options, quantization, speculative, versions
 from lyc.inspection import inspect
-from lyc.planning.decide import plan, surge_fits
+from lyc.planning.host.decide import plan, surge_fits
 from lyc.ports import ByteProgress, Source
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot

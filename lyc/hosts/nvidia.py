@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lyc.planning.cards import of_product
+from lyc.planning.catalogue.cards import of_product
 from lyc.records.plan import Accelerator
 from lyc.units import MIB
 

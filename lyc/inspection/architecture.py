@@ -25,6 +25,7 @@ def architecture(config: Mapping[str, object]) -> Architecture | None:
 
 
 def described(found: Sections) -> Architecture | None:
+    """`architecture` of a file whose sections were found already."""
     text = found.text
     count = layer_count(text)
     if not count or count > _LONGEST:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyc.planning.activation_runner import V0, V2, runner
+from lyc.planning.activation.runner import V0, V2, runner
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving, Term

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from lyc.planning.activation_runner import V0, engine
+from lyc.planning.activation.runner import V0, engine
 from lyc.records.architecture import Architecture, Mixer
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts

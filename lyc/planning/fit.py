@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from lyc.planning import budget, cuda_graphs, defaults, kv_layout, parallelism
+from lyc.planning import budget, cuda_graphs, defaults, parallelism
 from lyc.planning.activation import activation
+from lyc.planning.cache import kv_layout
+from lyc.planning.catalogue.precision import BF16, runs
 from lyc.planning.non_torch import non_torch
-from lyc.planning.precision import BF16, runs
 from lyc.planning.weights import active_bytes, likeness, weights
 from lyc.records.architecture import Architecture
 from lyc.records.card import Card
@@ -63,6 +64,7 @@ class Known:
         return self.weights[key]
 
     def layout_of(self, facts: ModelFacts, serving: Serving, stage: Stage) -> CacheLayout:
+        """Of one stage, for a wish with one version, draft and adapter."""
         one = serving
         sizes = (one.max_model_len, one.max_num_seqs, one.max_num_batched_tokens, one.block_size)
         key = (one.tp, one.pp, one.dtype, one.quantization, one.kv_cache_dtype, one.capability, *sizes, stage)

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lyc.planning.precision import Operand, operand
+from lyc.planning.catalogue.precision import Operand, operand
 from lyc.planning.work import Work, work
 from lyc.records.card import Card
 from lyc.records.fit import Speed

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from lyc.planning import economics, parallelism, performance
-from lyc.planning.cards import CARDS, runs
+from lyc.planning.catalogue.cards import CARDS, runs
 from lyc.planning.fit import Known, fit, held_at
 from lyc.records.card import Card
 from lyc.records.fit import Fit, Survey

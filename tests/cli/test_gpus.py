@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lyc.planning.cards import CARDS
+from lyc.planning.catalogue.cards import CARDS
 from lyc.units import GIB
 from tests.cli.conftest import Home
 

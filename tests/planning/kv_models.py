@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from lyc.planning import kv_layout, parallelism
+from lyc.planning import parallelism
+from lyc.planning.cache import kv_layout
 from lyc.records.architecture import Architecture, Latent, Layer, Mixer, State
 from lyc.records.model import ModelFacts
 from lyc.records.serving import CacheLayout, Serving, Stage

@@ -1,4 +1,4 @@
-"""Writes lyc/planning/data/quantization.json from the sources of vLLM's releases. Never runs as a test.
+"""Writes lyc/planning/catalogue/data/quantization.json from the sources of vLLM's releases. Never runs as a test.
 
     python tests/planning/regenerate_quantization.py FOLDER        FOLDER/<version>/vllm is a release's package
 
@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
         "rocm": {name: _runs([(v, (name in rocm[v] and name in cuda[v]) or None) for v in versions]) for name in names},
     }
     lines = [f'  "{part}": {{\n{_rows(document[part])}\n  }}' for part in ("cuda", "rocm")]
-    target = Path(__file__).resolve().parents[2] / "lyc/planning/data/quantization.json"
+    target = Path(__file__).resolve().parents[2] / "lyc/planning/catalogue/data/quantization.json"
     target.write_text(f'{{\n  "versions": {json.dumps(versions)},\n' + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from lyc.planning.activation import activation
-from lyc.planning.activation_forward import forward
-from lyc.planning.activation_moments import Moment, Tensor, peak
-from lyc.planning.activation_runner import V0, V1, V2, engine, runner
-from lyc.planning.activation_sampler import padded, sampler
-from lyc.planning.cards import find
+from lyc.planning.activation.forward import forward
+from lyc.planning.activation.moments import Moment, Tensor, peak
+from lyc.planning.activation.runner import V0, V1, V2, engine, runner
+from lyc.planning.activation.sampler import padded, sampler
+from lyc.planning.catalogue.cards import find
 from lyc.planning.defaults import serving as decided
 from lyc.records.architecture import Architecture, Experts, Latent, Layer, Mixer, Tower
 from lyc.records.model import ModelFacts

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyc.planning.allocator import allocated
+from lyc.planning.weights.allocator import allocated
 from lyc.units import GIB, KIB, MIB
 
 

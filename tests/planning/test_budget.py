@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from lyc.planning.budget import available, free_at_start, requested, start_refusal, warm_up_doubt
-from lyc.planning.cards import CARDS, find
+from lyc.planning.catalogue.cards import CARDS, find
 from lyc.planning.cuda_graphs import capture_sizes, cuda_graphs
 from lyc.planning.non_torch import non_torch
 from lyc.records.architecture import Architecture, Experts, Layer, Mixer

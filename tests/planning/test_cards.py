@@ -11,13 +11,13 @@ from lyc.engines.tables import quantization_methods
 from lyc.engines.versions import VLLM_VERSION
 from lyc.errors import UsageError
 from lyc.hosts.nvidia import catalogue_name
-from lyc.planning.cards import CARDS, canonical, find, nearest, of_product, runs
-from lyc.planning.precision import activations, formats, operand
+from lyc.planning.catalogue.cards import CARDS, canonical, find, nearest, of_product, runs
+from lyc.planning.catalogue.precision import activations, formats, operand
 from lyc.records.card import Card
 from lyc.units import GIB
 
 PINNED = tuple(int(part) for part in VLLM_VERSION.split("."))
-DATA = Path(__file__).resolve().parents[2] / "lyc/planning/data"
+DATA = Path(__file__).resolve().parents[2] / "lyc/planning/catalogue/data"
 each_card = pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
 PRODUCTS = [(product, card.name) for card in CARDS.values() if card.vendor == "nvidia" for product in card.products]
 

@@ -19,7 +19,7 @@ import pytest
 from lyc.engines import reported
 from lyc.engines.versions import pinned
 from lyc.hosts.environment import UvInstaller
-from lyc.planning.decide import plan
+from lyc.planning.host.decide import plan
 from lyc.records.deployment import DeploymentSpec, Speculative
 from lyc.records.engine import Reported
 from lyc.records.model import ModelFacts

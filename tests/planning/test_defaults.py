@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from lyc.planning.cards import find
+from lyc.planning.catalogue.cards import find
 from lyc.planning.defaults import in_force, model_length, pools, server_batch, serving, utilization
 from lyc.records.architecture import Architecture, Layer, Mixer, Tower
 from lyc.records.model import ModelFacts

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lyc.inspection import architecture, inspect
-from lyc.planning.cards import CARDS
+from lyc.planning.catalogue.cards import CARDS
 from lyc.planning.fit import LEAST_CONTEXT, STEP, fit
 from lyc.planning.survey import survey
 from lyc.records.card import Price

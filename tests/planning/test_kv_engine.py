@@ -12,7 +12,7 @@ import pytest
 
 from lyc.engines.versions import VLLM_VERSION, pinned
 from lyc.hosts.environment import UvInstaller
-from lyc.planning import kv_layout
+from lyc.planning.cache import kv_layout
 from lyc.records.architecture import Layer
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving

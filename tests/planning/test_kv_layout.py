@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lyc.planning import kv_layout
+from lyc.planning.cache import kv_layout
 from lyc.records.architecture import Architecture, Layer, Mixer, State
 from lyc.records.model import ModelFacts
 from lyc.records.serving import CacheSize, Draft, Serving

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lyc.planning import kv_layout
+from lyc.planning.cache import kv_layout
 from lyc.records.model import ModelFacts
 from lyc.records.serving import CacheLayout, Serving
 from tests.planning.kv_models import GIB, MODELS, layout, stages

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import pytest
 
-from lyc.planning import defaults, kv_layout, parallelism
+from lyc.planning import defaults, parallelism
+from lyc.planning.cache import kv_layout
 from lyc.records.fit import Fit
 from lyc.records.model import ModelFacts
 from lyc.units import GIB

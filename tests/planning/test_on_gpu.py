@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lyc.errors import NoFit, SpecError
-from lyc.planning.cards import CARDS
-from lyc.planning.decide import plan
+from lyc.planning.catalogue.cards import CARDS
+from lyc.planning.host.decide import plan
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.plan import Accelerator, EngineBuild, HostFacts
 from lyc.units import GIB, MIB

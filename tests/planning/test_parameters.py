@@ -7,12 +7,12 @@ from math import prod
 
 import pytest
 
-from lyc.planning.cards import CARDS, find
-from lyc.planning.lora import rank_of
-from lyc.planning.parameters import runs, vocabulary_rows
-from lyc.planning.parameters_mxfp4 import Kernel, kernel
-from lyc.planning.parameters_roles import Kind, Region, Rule, role
+from lyc.planning.catalogue.cards import CARDS, find
 from lyc.planning.weights import likeness, weights
+from lyc.planning.weights.lora import rank_of
+from lyc.planning.weights.mxfp4 import Kernel, kernel
+from lyc.planning.weights.parameters import runs, vocabulary_rows
+from lyc.planning.weights.roles import Kind, Region, Rule, role
 from lyc.records.architecture import (
     Architecture,
     Experts,

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from lyc.inspection import architecture
-from lyc.planning import kv_layout, parallelism
-from lyc.planning.cards import CARDS, find
+from lyc.planning import parallelism
+from lyc.planning.cache import kv_layout
+from lyc.planning.catalogue.cards import CARDS, find
 from lyc.planning.performance import acceptance, speed
 from lyc.planning.weights import active_bytes
 from lyc.planning.work import work

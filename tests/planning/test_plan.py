@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyc.errors import NoFit, SpecError
-from lyc.planning import memory
-from lyc.planning.decide import plan, surge_fits
+from lyc.planning.host import memory
+from lyc.planning.host.decide import plan, surge_fits
 from lyc.records.deployment import DeploymentSpec, Speculative
 from lyc.records.model import ModelFacts
 from lyc.records.plan import Accelerator, EngineBuild, HostFacts, Plan

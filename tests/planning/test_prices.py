@@ -11,8 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyc.errors import UsageError
-from lyc.planning.cards import CARDS, find
-from lyc.planning.prices import EEA, EU, PriceBook, book, bundled, convert, parse_price, parse_residency, price
+from lyc.planning.catalogue.cards import CARDS, find
+from lyc.planning.catalogue.prices import (
+    EEA,
+    EU,
+    PriceBook,
+    book,
+    bundled,
+    convert,
+    parse_price,
+    parse_residency,
+    price,
+)
 from lyc.records.card import Price
 
 H100 = find("h100")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyc.planning.weights import weights
-from lyc.planning.weights_active import active_bytes, distinct
-from lyc.planning.weights_reconciled import stored_bytes
+from lyc.planning.weights.active import active_bytes, distinct
+from lyc.planning.weights.reconciled import stored_bytes
 from lyc.records.architecture import AdapterFacts, Experts
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Draft, Serving, Stage

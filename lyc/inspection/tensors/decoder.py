@@ -55,6 +55,7 @@ def alike(layers: tuple[Layer, ...]) -> dict[Layer, tuple[int, ...]]:
 
 
 def of_layer(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
+    """Everything in one layer whose names begin with `at`."""
     hidden = text.need("hidden_size")
     parts: list[Part] = []
     for name in row.norms:

@@ -27,6 +27,7 @@ def mlp(text: Settings, row: Family, layer: Layer, at: str) -> list[Part]:
 
 
 def dense(row: Family, at: str, hidden: int, layer: Layer, *, bias: bool) -> list[Part]:
+    """The MLP that every token passes; gate and up may be one matrix."""
     names, width = row.mlp_names, layer.intermediate
     if "gate_up" in row.fused:
         return [Linear(at + names[0], 2 * width, hidden, bias), Linear(at + names[-1], hidden, width, bias)]

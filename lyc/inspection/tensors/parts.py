@@ -35,5 +35,6 @@ Part = Linear | Bare
 
 
 def norm(name: str, size: int, *, bias: bool = False) -> list[Part]:
+    """A normalization over `size` elements."""
     weight: list[Part] = [Bare(f"{name}.weight", (size,))]
     return [*weight, Bare(f"{name}.bias", (size,))] if bias else weight

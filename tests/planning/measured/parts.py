@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from lyc.planning import activation, defaults, kv_layout, parallelism, weights
-from lyc.planning.cards import find
+from lyc.planning import activation, defaults, parallelism, weights
+from lyc.planning.cache import kv_layout
+from lyc.planning.catalogue.cards import find
 from lyc.planning.non_torch import non_torch
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts

@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from lyc.inspection import inspect
-from lyc.planning.cards import find
+from lyc.planning.catalogue.cards import find
 from lyc.planning.fit import fit
 from lyc.records.architecture import AdapterFacts
 from lyc.records.card import Card

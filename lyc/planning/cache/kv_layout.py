@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lyc.planning import cache_blocks, cache_groups
-from lyc.planning.cache_groups import Group
-from lyc.planning.cache_rules import Rules, rules
-from lyc.planning.cache_specs import Keeps, Spec, Specs, specs
+from lyc.planning.cache import blocks as cache_blocks
+from lyc.planning.cache import groups as cache_groups
+from lyc.planning.cache.groups import Group
+from lyc.planning.cache.rules import Rules, rules
+from lyc.planning.cache.specs import Keeps, Spec, Specs, specs
 from lyc.records.architecture import Architecture
 from lyc.records.model import ModelFacts
 from lyc.records.serving import CacheLayout, CacheSize, Serving, Span, Stage

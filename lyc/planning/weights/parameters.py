@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil, prod
 
-from lyc.planning.parameters_formats import EXPERTS_ONLY, RUNTIME, WHILE_LOADING, axes, element, kept
-from lyc.planning.parameters_mxfp4 import padded
-from lyc.planning.parameters_roles import HEADS, Kind, Region, Role, Rule, role
+from lyc.planning.weights.formats import EXPERTS_ONLY, RUNTIME, WHILE_LOADING, axes, element, kept
+from lyc.planning.weights.mxfp4 import padded
+from lyc.planning.weights.roles import HEADS, Kind, Region, Role, Rule, role
 from lyc.records.architecture import Architecture, Layer, Mixer, TensorGroup
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts

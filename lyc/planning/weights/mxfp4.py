@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 
-from lyc.planning.parameters_roles import Role
+from lyc.planning.weights.roles import Role
 from lyc.records.card import Card
 from lyc.records.serving import Serving
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lyc.planning.activation_moments import Moment, Tensor
+from lyc.planning.activation.moments import Moment, Tensor
 from lyc.records.architecture import Architecture, Tower
 from lyc.records.serving import Serving
 

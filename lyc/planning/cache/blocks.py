@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import lcm
 
-from lyc.planning.cache_states import MIXERS
+from lyc.planning.cache.states import MIXERS
 from lyc.records.architecture import Layer, Mixer
 from lyc.records.serving import Serving
 

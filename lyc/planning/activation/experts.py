@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyc.planning.activation_moments import Tensor
+from lyc.planning.activation.moments import Tensor
 from lyc.records.architecture import Layer
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts

@@ -2,8 +2,8 @@
 
 vLLM measures torch's allocated bytes before and after loading (`gpu_model_runner.load_model` with
 `DeviceMemoryProfiler`, 0.6 to 0.33, the V0 worker likewise), so the figure is the run-time parameters of one rank
-(`lyc.planning.parameters`), what is made beside them (`lyc.planning.weights_beside`), a draft model, LoRA's buffers,
-and what the caching allocator adds (`lyc.planning.allocator`). Pure; sizes in bytes.
+(`parameters`), what is made beside them (`beside`), a draft model, LoRA's buffers, and what the caching allocator adds
+(`allocator`). Pure; sizes in bytes.
 """
 
 from __future__ import annotations
@@ -11,20 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lyc.planning.allocator import allocated
-from lyc.planning.lora import Buffer, buffers
-from lyc.planning.parameters import Parameter, Run, runs
-from lyc.planning.parameters_formats import EXPERTS_ONLY, WHILE_LOADING
-from lyc.planning.parameters_roles import Kind, Region
-from lyc.planning.weights_active import active_bytes
-from lyc.planning.weights_beside import Beside, beside
-from lyc.planning.weights_reconciled import Reconciled, reconciled
+from lyc.planning.weights.allocator import allocated
+from lyc.planning.weights.beside import Beside, beside
+from lyc.planning.weights.formats import EXPERTS_ONLY, WHILE_LOADING
+from lyc.planning.weights.lora import Buffer, buffers
+from lyc.planning.weights.parameters import Parameter, Run, runs
+from lyc.planning.weights.reconciled import Reconciled, reconciled
+from lyc.planning.weights.roles import Kind, Region
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving, Stage, Term
 from lyc.units import MIB
-
-__all__ = ["active_bytes", "likeness", "weights"]
 
 _MTP_METHODS = frozenset(("mtp", "deepseek_mtp", "qwen3_next_mtp", "mimo_mtp", "glm4_moe_mtp", "ernie_mtp", "nextn"))
 _SOURCE = "vllm/model_executor/models, layers/linear.py, layers/fused_moe, 0.19.0"
@@ -67,7 +64,7 @@ def weights(facts: ModelFacts, serving: Serving, stage: Stage, card: Card | None
                 "allocator rounding",
                 _counted(found, extra, loras) - plain,
                 "blocks that torch does not split count whole",
-                "c10/cuda/CUDACachingAllocator.cpp should_split; lyc.planning.allocator",
+                "c10/cuda/CUDACachingAllocator.cpp should_split; lyc.planning.weights.allocator",
                 band=4 * MIB,
             )
         )

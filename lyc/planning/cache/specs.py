@@ -6,9 +6,11 @@ import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lyc.planning import cache_blocks, cache_dtype, cache_states
-from lyc.planning.cache_blocks import LATENT
-from lyc.planning.cache_rules import Rules
+from lyc.planning.cache import blocks as cache_blocks
+from lyc.planning.cache import dtype as cache_dtype
+from lyc.planning.cache import states as cache_states
+from lyc.planning.cache.blocks import LATENT
+from lyc.planning.cache.rules import Rules
 from lyc.records.architecture import Architecture, Latent, Layer, Mixer, State
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Draft, Serving

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lyc.planning.cache_rules import Rules
-from lyc.planning.cache_specs import Keeps, Spec
+from lyc.planning.cache.rules import Rules
+from lyc.planning.cache.specs import Keeps, Spec
 from lyc.records.serving import Stage
 
 

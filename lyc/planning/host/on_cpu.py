@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lyc.errors import NoFit
-from lyc.planning import engine_args, kv_layout, memory
-from lyc.planning.weights_reconciled import stored_bytes
+from lyc.planning.cache import kv_layout
+from lyc.planning.host import engine_args, memory
+from lyc.planning.weights.reconciled import stored_bytes
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import ModelFacts
 from lyc.records.plan import EngineBuild, Forecast, HostFacts

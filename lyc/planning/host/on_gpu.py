@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lyc.errors import NoFit
-from lyc.planning import engine_args
-from lyc.planning.cards import CARDS
+from lyc.planning.catalogue.cards import CARDS
+from lyc.planning.host import engine_args
 from lyc.planning.parallelism import whole_experts
 from lyc.planning.survey import smallest, survey
 from lyc.records.card import Card

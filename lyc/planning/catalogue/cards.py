@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lyc.errors import UsageError
-from lyc.planning.precision import runs
+from lyc.planning.catalogue.precision import runs
 from lyc.records.card import Card
 from lyc.units import GIB
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lyc.errors import NoFit
-from lyc.planning.cards import canonical
+from lyc.planning.catalogue.cards import canonical
 from lyc.records.plan import Accelerator, HostFacts
 
 CPU = "cpu"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lyc.planning.activation_encoder import Encoding, encoder, largest_item
-from lyc.planning.activation_experts import experts
-from lyc.planning.activation_forward import forward
-from lyc.planning.activation_moments import Moment, Tensor, peak
-from lyc.planning.activation_runner import V0, V1, V2, runner
-from lyc.planning.activation_sampler import rows, sampler
+from lyc.planning.activation.encoder import Encoding, encoder, largest_item
+from lyc.planning.activation.experts import experts
+from lyc.planning.activation.forward import forward
+from lyc.planning.activation.moments import Moment, Tensor, peak
+from lyc.planning.activation.runner import V0, V1, V2, runner
+from lyc.planning.activation.sampler import rows, sampler
 from lyc.planning.defaults import pools
 from lyc.records.architecture import Architecture
 from lyc.records.card import Card

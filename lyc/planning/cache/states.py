@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from lyc.planning.cache_dtype import BYTES
+from lyc.planning.cache.dtype import BYTES
 from lyc.records.architecture import Mixer, State
 from lyc.records.serving import Serving
 

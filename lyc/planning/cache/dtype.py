@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyc.planning.cache_rules import Rules
+from lyc.planning.cache.rules import Rules
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving
 

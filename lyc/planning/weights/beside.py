@@ -1,7 +1,7 @@
 """What vLLM allocates while it loads a model that is in no checkpoint: tables, copies, work buffers.
 
-Each function returns (name, bytes of each tensor, how many, formula, source) entries; `lyc.planning.weights` makes
-terms of them. Sizes in bytes. Pure.
+Each function returns (name, bytes of each tensor, how many, formula, source) entries; `loaded` makes terms
+of them. Sizes in bytes. Pure.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lyc.planning.parameters_formats import RUNTIME, WHILE_LOADING
-from lyc.planning.parameters_roles import Region, role
+from lyc.planning.weights.formats import RUNTIME, WHILE_LOADING
+from lyc.planning.weights.roles import Region, role
 from lyc.records.architecture import Architecture, Latent, Layer, Mixer
 from lyc.records.card import Card
 from lyc.records.model import ModelFacts

@@ -12,8 +12,8 @@ In units of rows × vocabulary × 4 bytes, for 16-bit models, the peak is
 
 from __future__ import annotations
 
-from lyc.planning.activation_moments import Moment, Tensor
-from lyc.planning.activation_runner import V0, V2
+from lyc.planning.activation.moments import Moment, Tensor
+from lyc.planning.activation.runner import V0, V2
 from lyc.records.card import Card
 from lyc.records.serving import Serving
 

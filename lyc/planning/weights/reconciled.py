@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 
-from lyc.planning.parameters_formats import RUNTIME, STORED
-from lyc.planning.parameters_roles import Kind, Region, role
+from lyc.planning.weights.formats import RUNTIME, STORED
+from lyc.planning.weights.roles import Kind, Region, role
 from lyc.records.architecture import Architecture, TensorGroup, TensorsFrom, Tower
 from lyc.records.model import ModelFacts
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lyc.planning.activation_moments import Moment, Tensor
-from lyc.planning.activation_runner import V0
+from lyc.planning.activation.moments import Moment, Tensor
+from lyc.planning.activation.runner import V0
 from lyc.records.architecture import Architecture, Latent, Layer, Mixer
 from lyc.records.card import Card
 from lyc.records.serving import Serving

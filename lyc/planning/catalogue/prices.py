@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from lyc.errors import UsageError
-from lyc.planning.cards import find
+from lyc.planning.catalogue.cards import find
 from lyc.records.card import Card, Price
 
 EU = frozenset(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from lyc.planning.parameters import runs
-from lyc.planning.parameters_roles import HEADS, Kind, Region
+from lyc.planning.weights.parameters import runs
+from lyc.planning.weights.roles import HEADS, Kind, Region
 from lyc.records.architecture import Experts
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving, Stage

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from lyc.planning.parameters import vocabulary_rows
-from lyc.planning.parameters_formats import RUNTIME
-from lyc.planning.parameters_roles import HEADS, Kind, Region, Role, Rule, role
+from lyc.planning.weights.formats import RUNTIME
+from lyc.planning.weights.parameters import vocabulary_rows
+from lyc.planning.weights.roles import HEADS, Kind, Region, Role, Rule, role
 from lyc.records.architecture import Architecture, TensorGroup
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Serving, Stage

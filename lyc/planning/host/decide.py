@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lyc.errors import NoFit, SpecError
-from lyc.planning import engine_args, memory
-from lyc.planning.on_cpu import HEADROOM, doubts, on_cpu
-from lyc.planning.on_gpu import OnGpu, forecast, on_gpu
-from lyc.planning.placement import CPU, placement
+from lyc.planning.host import engine_args, memory
+from lyc.planning.host.on_cpu import HEADROOM, doubts, on_cpu
+from lyc.planning.host.on_gpu import OnGpu, forecast, on_gpu
+from lyc.planning.host.placement import CPU, placement
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import ModelFacts
 from lyc.records.plan import EngineBuild, HostFacts, Plan
