@@ -152,7 +152,8 @@ def _nearest(facts: ModelFacts, wish: Wish, fits: Sequence[Fit]) -> Fit | None:
         known = Known()
         found = [one for card in cards for one in _of_card(facts, other, card, known) if one.fits]
         if found:
-            return min((priced(facts, other, one, known) for one in found), key=_rank)
+            told = [priced(facts, other, one, known) for one in found]
+            return min(told, key=lambda one: (one.quantization != wish.quantization, *_rank(one)))
     return None
 
 
@@ -160,5 +161,5 @@ def _notes(facts: ModelFacts) -> tuple[str, ...]:
     notes = [f"unknown: {name}" for name in facts.unknown]
     architecture = facts.architecture
     if architecture is not None and not architecture.known:
-        notes.append(f"{architecture.name} is not a family that lyc knows: it is planned as a plain decoder, ±1.5 GiB")
+        notes.append(f"{architecture.name} is not a family that lyc knows: it is planned as a plain decoder, with a wide band")
     return tuple(notes)
