@@ -56,6 +56,13 @@ class Known:
     weights: dict[tuple[object, ...], tuple[Term, ...]] = field(default_factory=dict)
     active: dict[tuple[object, ...], int] = field(default_factory=dict)
     layouts: dict[tuple[object, ...], CacheLayout] = field(default_factory=dict)
+    splits: dict[tuple[int, int], str | None] = field(default_factory=dict)
+
+    def impossible(self, facts: ModelFacts, version: tuple[int, ...], tp: int, pp: int) -> str | None:
+        """`parallelism.impossible` of a model with an architecture."""
+        if facts.architecture is not None and (tp, pp) not in self.splits:
+            self.splits[tp, pp] = parallelism.impossible(facts.architecture, facts.quantization_detail, tp, pp, version)
+        return self.splits.get((tp, pp))
 
     def weights_of(self, facts: ModelFacts, serving: Serving, stage: Stage, card: Card) -> tuple[Term, ...]:
         key = (likeness(facts, serving, card), stage)
@@ -100,9 +107,9 @@ def fit(
         raise ValueError("a model without an architecture cannot be planned")
     serving = defaults.serving(facts, card, wish, tp=tp, pp=pp, quantization=quantization)
     bare = Fit(card, tp * pp, serving, fits=False, quantization=quantization, price=wish.prices.get(card.name))
-    if impossible := _impossible(facts, architecture, serving, card):
-        return replace(bare, reasons=(impossible,))
     known = known or Known()
+    if impossible := _impossible(facts, serving, card, known):
+        return replace(bare, reasons=(impossible,))
     sized = _stages(facts, architecture, serving, card, known)
     warnings: list[str] = []
     if wish.max_model_len is None and (shorter := _shorter(sized, serving, wish)):
@@ -126,8 +133,8 @@ def fit(
     )
 
 
-def _impossible(facts: ModelFacts, architecture: Architecture, serving: Serving, card: Card) -> Reason | None:
-    if text := parallelism.impossible(architecture, facts.quantization_detail, serving.tp, serving.pp, serving.version):
+def _impossible(facts: ModelFacts, serving: Serving, card: Card, known: Known) -> Reason | None:
+    if text := known.impossible(facts, serving.version, serving.tp, serving.pp):
         return Reason("impossible-split", text)
     if text := runs(card, serving.quantization, serving.version, facts.quantization_detail):
         return Reason("card-cannot-run", text)

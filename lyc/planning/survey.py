@@ -72,7 +72,8 @@ def smallest(
 ) -> list[Fit]:
     """Ever more cards of one kind until it fits: what fell short, and last what fits (or the largest that does not)."""
     found: list[Fit] = []
-    for tp, pp in _splits(facts, wish, card):
+    known = known or Known()
+    for tp, pp in _splits(facts, wish, card, known):
         method = quantization or wish.quantization
         found.append(fit(facts, wish, card, tp=tp, pp=pp, quantization=method, known=known))
         if found[-1].fits:
@@ -92,7 +93,7 @@ def _may_requantize(facts: ModelFacts, wish: Wish, card: Card) -> bool:
     return not fixed and card.fp8 > 0 and runs(card, REQUANTIZED, wish.version) is None
 
 
-def _splits(facts: ModelFacts, wish: Wish, card: Card) -> Iterator[tuple[int, int]]:
+def _splits(facts: ModelFacts, wish: Wish, card: Card, known: Known) -> Iterator[tuple[int, int]]:
     """(tp, pp) to try, smallest first. What the user fixed is kept even where vLLM refuses it: the reason is told."""
     if wish.tp or wish.pp:
         tp, pp = wish.tp or 0, wish.pp or 0
@@ -101,14 +102,13 @@ def _splits(facts: ModelFacts, wish: Wish, card: Card) -> Iterator[tuple[int, in
         yield tp or 1, pp or 1
         return
     for count in (wish.count,) if wish.count else [n for n in COUNTS if n <= card.per_host]:
-        yield _split(facts, wish, count)
+        yield _split(facts, wish, count, known)
 
 
-def _split(facts: ModelFacts, wish: Wish, count: int) -> tuple[int, int]:
+def _split(facts: ModelFacts, wish: Wish, count: int, known: Known) -> tuple[int, int]:
     """Tensor parallel if the model allows it, else as much of it as it allows and pipeline stages for the rest."""
-    assert facts.architecture is not None  # noqa: S101  survey's contract
     for pp in (n for n in range(1, count + 1) if count % n == 0):
-        if not parallelism.impossible(facts.architecture, facts.quantization_detail, count // pp, pp, wish.version):
+        if not known.impossible(facts, wish.version, count // pp, pp):
             return count // pp, pp
     return count, 1
 
@@ -161,5 +161,6 @@ def _notes(facts: ModelFacts) -> tuple[str, ...]:
     notes = [f"unknown: {name}" for name in facts.unknown]
     architecture = facts.architecture
     if architecture is not None and not architecture.known:
-        notes.append(f"{architecture.name} is not a family that lyc knows: it is planned as a plain decoder, with a wide band")
+        said = "it is planned as a plain decoder, with a wide band"
+        notes.append(f"{architecture.name} is not a family that lyc knows: {said}")
     return tuple(notes)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from lyc.planning.weights.allocator import allocated
 from lyc.planning.weights.beside import Beside, beside
-from lyc.planning.weights.formats import EXPERTS_ONLY, WHILE_LOADING
+from lyc.planning.weights.formats import EXPERTS_ONLY, RUNTIME, WHILE_LOADING
 from lyc.planning.weights.lora import Buffer, buffers
 from lyc.planning.weights.parameters import Parameter, Run, runs
 from lyc.planning.weights.reconciled import Reconciled, reconciled
@@ -80,7 +80,7 @@ def likeness(facts: ModelFacts, serving: Serving, card: Card) -> tuple[object, .
     method = facts.quantization or serving.quantization
     latent = facts.architecture is not None and any(layer.latent for layer in facts.architecture.layers)
     return (
-        serving.version, serving.tp, serving.pp, serving.dtype, serving.quantization, serving.adapter,
+        serving.version, serving.tp, serving.pp, RUNTIME.get(serving.dtype), serving.quantization, serving.adapter,
         serving.max_loras, serving.draft and serving.draft.method, serving.on_cpu, card.vendor,
         serving.max_num_batched_tokens if latent or (facts.architecture and facts.architecture.towers) else None,
         method and (capability < 89, 90 <= capability < 100, 100 <= capability < 110),
