@@ -17,12 +17,15 @@ _PARTS = ("weights", "non_torch", "activation", "cuda_graph", "kv_cache")
 _PLACES = Decimal("0.000001")
 
 
-def survey_document(planned: Planned, survey: Survey, notes: Sequence[str]) -> dict[str, object]:
-    """`{model, chosen, nearest, fits, rejected, notes}`. chosen: the one of `fits`; null where nothing fits."""
+def survey_document(
+    planned: Planned, survey: Survey, notes: Sequence[str], sibling: Fit | None = None
+) -> dict[str, object]:
+    """`{model, chosen, nearest, sibling, fits, rejected, notes}`. chosen: one of `fits`, null where nothing fits."""
     return {
         "model": model_document(planned),
         "chosen": fit_document(survey.chosen) if survey.chosen else None,
         "nearest": fit_document(survey.nearest) if survey.nearest else None,
+        "sibling": fit_document(sibling) if sibling else None,
         "fits": [fit_document(fit) for fit in survey.fits],
         "rejected": [fit_document(fit) for fit in survey.rejected],
         "notes": list(notes),

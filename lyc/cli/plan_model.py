@@ -29,13 +29,16 @@ _NOT_NEEDED = frozenset({"vocabulary", "kv_bytes_per_token"})
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """ref: pinned; of the base where an adapter is planned. written: what `lyc deploy` is to be given."""
+    """ref: pinned; of the base where an adapter is planned. written: what `lyc deploy` is to be given. sibling: of the
+    checkpoint that it would be with weights of 4 bits, None for one that is quantized.
+    """
 
     written: str
     ref: ModelRef
     facts: ModelFacts
     adapter: AdapterFacts | None = None
     adapter_ref: ModelRef | None = None
+    sibling: ModelFacts | None = None
 
     @property
     def longest(self) -> int | None:
@@ -69,12 +72,14 @@ def find(written: str, adapter: str | None, look: Look, *, cwd: Path) -> Planned
     Raises what sources and inspection raise, and SpecError `two-adapters`, `no-base`, `not-an-adapter`, `no-layers`.
     """
     from lyc.inspection import inspect
+    from lyc.inspection.siblings import sibling
     from lyc.spec.model_ref import parse_model
 
     ref = parse_model(written, cwd=cwd)
     listing, read = look(ref)
     if not _is_adapter(listing):
-        model = _with_layers(Planned(written, listing.ref, inspect(listing, read, weights_needed=False)))
+        facts = inspect(listing, read, weights_needed=False)
+        model = _with_layers(Planned(written, listing.ref, facts, sibling=sibling(listing, read)))
         if adapter is None:
             return model
         adapter_ref = parse_model(adapter, cwd=cwd)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lyc.cli.plan_next import Typed, deploy_command, held_at_once, plan_command
-from lyc.cli.plan_words import cards, money, tokens
+from lyc.cli.plan_words import cards, money, sibling_words, tokens
 from lyc.errors import NoFit
 from lyc.records.fit import Survey
 
@@ -65,10 +65,15 @@ def answer(session: Session, question: Question) -> None:
     planned, wish = _found(session, question, market.wish)
     check_length(wish, planned.longest)
     found = _survey(session, question, planned, wish, market)
-    notes = (*(note for note in found.notes if not note.startswith(_UNKNOWN)), *_notes(question))
+    smaller = None if market.empty else _sibling(planned, wish)
+    notes = (
+        *(note for note in found.notes if not note.startswith(_UNKNOWN)),
+        *_notes(question),
+        *(sibling_words(smaller) if smaller and _saves(smaller, found.chosen) else ()),
+    )
     output = session.output
     if output.as_json:
-        output.document(survey_document(planned, found, notes))
+        output.document(survey_document(planned, found, notes, smaller))
         if found.chosen is None:
             raise typer.Exit(NoFit.exit_code)
         return
@@ -113,6 +118,25 @@ def _survey(session: Session, question: Question, planned: Planned, wish: Wish, 
         return Survey((), market.elsewhere)
     found = survey(planned.facts, wish)
     return replace(found, rejected=(*found.rejected, *market.elsewhere))
+
+
+def _sibling(planned: Planned, wish: Wish) -> Fit | None:
+    """Where a checkpoint of it with weights of 4 bits would go; None where the user said how it is to lie on what."""
+    from lyc.planning.survey import survey
+
+    fixed = wish.quantization or wish.tp or wish.pp or wish.count or wish.on_cpu
+    if planned.sibling is None or fixed:
+        return None
+    return survey(planned.sibling, replace(wish, requantize=False)).chosen
+
+
+def _saves(smaller: Fit, chosen: Fit | None) -> bool:
+    """Whether it costs less; where prices are not known, whether it needs less of the same card."""
+    if chosen is None:
+        return True
+    if smaller.cost is None or chosen.cost is None:
+        return smaller.card == chosen.card and smaller.count < chosen.count
+    return smaller.cost.per_hour < chosen.cost.per_hour
 
 
 def _on_cpu(session: Session, question: Question, planned: Planned, wish: Wish) -> Survey:

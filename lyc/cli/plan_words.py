@@ -70,3 +70,10 @@ def split(fit: Fit) -> str:
 def precision(fit: Fit) -> str:
     """`as is`, or the method that is applied while the weights load."""
     return fit.quantization or "as is"
+
+
+def sibling_words(fit: Fit) -> tuple[str]:
+    """The note that tells of a checkpoint with weights of 4 bits. fit: where it would go."""
+    hourly = f" for {money(fit.cost.per_hour, fit.cost.currency)} an hour" if fit.cost else ""
+    context = tokens(fit.serving.max_model_len)
+    return (f"a checkpoint of it with weights of 4 bits (w4a16) would go on {cards(fit)}{hourly}, context {context}",)
