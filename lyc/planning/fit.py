@@ -12,6 +12,7 @@ from lyc.planning.cache import kv_layout
 from lyc.planning.catalogue.precision import BF16, runs
 from lyc.planning.non_torch import non_torch
 from lyc.planning.weights import active_bytes, likeness, weights
+from lyc.planning.weights.formats import WHILE_LOADING
 from lyc.records.architecture import Architecture
 from lyc.records.card import Card
 from lyc.records.fit import Fit, Reason
@@ -106,12 +107,13 @@ def fit(
     if architecture is None:
         raise ValueError("a model without an architecture cannot be planned")
     serving = defaults.serving(facts, card, wish, tp=tp, pp=pp, quantization=quantization)
-    bare = Fit(card, tp * pp, serving, fits=False, quantization=quantization, price=wish.prices.get(card.name))
+    changed = quantization if facts.quantization is None else None  # a checkpoint's own method changes nothing
+    bare = Fit(card, tp * pp, serving, fits=False, quantization=changed, price=wish.prices.get(card.name))
     known = known or Known()
     if impossible := _impossible(facts, serving, card, known):
         return replace(bare, reasons=(impossible,))
     sized = _stages(facts, architecture, serving, card, known)
-    warnings: list[str] = []
+    warnings = _unlike(facts, quantization)
     if wish.max_model_len is None and (shorter := _shorter(sized, serving, wish)):
         warnings.append(f"the context is {shorter} tokens; the model's own {serving.max_model_len} do not fit")
         serving = replace(serving, max_model_len=shorter)
@@ -170,6 +172,13 @@ def _shorter(sized: Sequence[_Sized], serving: Serving, wish: Wish) -> int | Non
     longest = min(kv_layout.longest(stage.layout, room, serving) for stage, room in zip(sized, sure, strict=True))
     rounded = longest // STEP * STEP
     return rounded if max(LEAST_CONTEXT, wish.context or 0) <= rounded < serving.max_model_len else None
+
+
+def _unlike(facts: ModelFacts, quantization: str | None) -> list[str]:
+    """What vLLM may say of a method that the checkpoint does not know of."""
+    if quantization is None or facts.quantization is not None or quantization in WHILE_LOADING:
+        return []
+    return [f"config.json says nothing of {quantization}, which vLLM does not make of weights while it loads them"]
 
 
 def _tightest(sized: Sequence[_Sized]) -> _Sized:

@@ -34,7 +34,7 @@ def survey(facts: ModelFacts, wish: Wish) -> Survey:
     found = [one for card in cards for one in _of_card(facts, wish, card, known)]
     fits = sorted((priced(facts, wish, one, known) for one in found if one.fits), key=_rank)
     rejected = sorted((one for one in found if not one.fits), key=_distance)
-    chosen = _chosen(fits, wish)
+    chosen = _chosen(fits, wish.quantization if facts.quantization is None else None)
     nearest = None if chosen else _nearest(facts, wish, fits)
     return Survey(tuple(fits), tuple(rejected), chosen, nearest, _notes(facts))
 
@@ -125,9 +125,9 @@ def _distance(one: Fit) -> tuple[int, float, int]:
     return 0, (sum(t.size for t in one.terms if t.part != "kv_cache") + one.needed) / one.card.cuda_total, one.count
 
 
-def _chosen(fits: Sequence[Fit], wish: Wish) -> Fit | None:
+def _chosen(fits: Sequence[Fit], quantization: str | None) -> Fit | None:
     """The cheapest that is what was asked: weights as they are (or as asked) and, if there is one, without a doubt."""
-    asked = [one for one in fits if one.quantization == wish.quantization]
+    asked = [one for one in fits if one.quantization == quantization]
     sure = [one for one in asked if not one.doubtful]
     return next(iter([*sure, *asked]), None)
 

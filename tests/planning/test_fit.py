@@ -171,3 +171,17 @@ def test_nothing_known_of_the_model_is_said() -> None:
     strange = replace(model, architecture=replace(model.architecture, known=False, name="StrangeForCausalLM"))
     assert any("StrangeForCausalLM" in note for note in survey(strange, wish("h100")).notes)
     assert survey(strange, wish("h100")).fits[0].band > GIB
+
+
+def test_naming_the_checkpoints_own_method_changes_nothing() -> None:
+    model = facts("Qwen--Qwen3-8B-FP8")
+    plain, named = (survey(model, wish("h100", tp=1, quantization=method)).chosen for method in (None, "fp8"))
+    assert plain is not None
+    assert named is not None
+    assert (named.quantization, named.terms, named.cache) == (None, plain.terms, plain.cache)
+
+
+def test_a_method_that_needs_a_checkpoint_made_so_is_doubted() -> None:
+    found = survey(facts(LLAMA_8B), wish("h100", tp=1, quantization="awq"))
+    assert found.chosen is not None
+    assert "config.json says nothing of awq" in found.chosen.warnings[0]
