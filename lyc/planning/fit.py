@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from lyc.planning import budget, cuda_graphs, defaults, parallelism
 from lyc.planning.activation import activation
 from lyc.planning.cache import kv_layout
 from lyc.planning.catalogue.precision import BF16, runs
+from lyc.planning.known import Known
 from lyc.planning.non_torch import non_torch
-from lyc.planning.weights import active_bytes, likeness, weights
 from lyc.planning.weights.formats import WHILE_LOADING
 from lyc.records.architecture import Architecture
 from lyc.records.card import Card
 from lyc.records.fit import Fit, Reason
 from lyc.records.model import ModelFacts
-from lyc.records.serving import CacheLayout, CacheSize, Serving, Stage, Term
+from lyc.records.serving import CacheLayout, CacheSize, Serving, Term
 from lyc.records.wish import Wish
 from lyc.units import GIB
 
@@ -50,43 +50,6 @@ class _Sized:
         return self.available - self.layout.request_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What was reckoned already of one model for one wish: weights are the same on cards of one generation."""
-
-    weights: dict[tuple[object, ...], tuple[Term, ...]] = field(default_factory=dict)
-    active: dict[tuple[object, ...], int] = field(default_factory=dict)
-    layouts: dict[tuple[object, ...], CacheLayout] = field(default_factory=dict)
-    splits: dict[tuple[int, int], str | None] = field(default_factory=dict)
-
-    def impossible(self, facts: ModelFacts, version: tuple[int, ...], tp: int, pp: int) -> str | None:
-        """`parallelism.impossible` of a model with an architecture."""
-        if facts.architecture is not None and (tp, pp) not in self.splits:
-            self.splits[tp, pp] = parallelism.impossible(facts.architecture, facts.quantization_detail, tp, pp, version)
-        return self.splits.get((tp, pp))
-
-    def weights_of(self, facts: ModelFacts, serving: Serving, stage: Stage, card: Card) -> tuple[Term, ...]:
-        key = (likeness(facts, serving, card), stage)
-        if key not in self.weights:
-            self.weights[key] = weights(facts, serving, stage, card)
-        return self.weights[key]
-
-    def layout_of(self, facts: ModelFacts, serving: Serving, stage: Stage) -> CacheLayout:
-        """Of one stage, for a wish with one version, draft and adapter."""
-        one = serving
-        sizes = (one.max_model_len, one.max_num_seqs, one.max_num_batched_tokens, one.block_size)
-        key = (one.tp, one.pp, one.dtype, one.quantization, one.kv_cache_dtype, one.capability, *sizes, stage)
-        if key not in self.layouts:
-            self.layouts[key] = kv_layout.layout(facts, serving, stage)
-        return self.layouts[key]
-
-    def active_of(self, facts: ModelFacts, serving: Serving, batch: int) -> int:
-        key = (serving.tp, serving.pp, serving.dtype, serving.quantization, batch)
-        if key not in self.active:
-            self.active[key] = active_bytes(facts, serving, batch)
-        return self.active[key]
-
-
 def fit(
     facts: ModelFacts,
     wish: Wish,
@@ -112,6 +75,8 @@ def fit(
     known = known or Known()
     if impossible := _impossible(facts, serving, card, known):
         return replace(bare, reasons=(impossible,))
+    if known.many and (heavy := _too_heavy(facts, architecture, serving, card, known)):
+        return replace(bare, reasons=(heavy[0],), terms=heavy[1])
     sized = _stages(facts, architecture, serving, card, known)
     warnings = _unlike(facts, quantization)
     if wish.max_model_len is None and (shorter := _shorter(sized, serving, wish)):
@@ -145,6 +110,23 @@ def _impossible(facts: ModelFacts, serving: Serving, card: Card, known: Known) -
     if text := budget.start_refusal(card, serving):
         return Reason("too-much-asked", text)
     return None
+
+
+def _too_heavy(
+    facts: ModelFacts, architecture: Architecture, serving: Serving, card: Card, known: Known
+) -> tuple[Reason, tuple[Term, ...]] | None:
+    """The reason, and the terms of the heaviest stage, where weights alone are more than vLLM may use."""
+    stages = parallelism.stages(architecture, serving.pp, serving.version)
+    terms = max((known.weights_of(facts, serving, stage, card) for stage in stages), key=_total)
+    may = budget.requested(card.cuda_total, serving)
+    if _total(terms) - sum(term.band for term in terms) <= may:
+        return None
+    text = f"its weights need {_gib(_total(terms))}; vLLM may use {may / GIB:.2f} of {_gib(card.cuda_total)}"
+    return Reason("no-room", text), terms
+
+
+def _total(terms: Sequence[Term]) -> int:
+    return sum(term.size for term in terms)
 
 
 def _stages(facts: ModelFacts, architecture: Architecture, serving: Serving, card: Card, known: Known) -> list[_Sized]:

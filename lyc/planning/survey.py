@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from lyc.planning import economics, parallelism, performance
 from lyc.planning.catalogue.cards import CARDS, runs
-from lyc.planning.fit import Known, fit, held_at
+from lyc.planning.fit import fit, held_at
+from lyc.planning.known import Known
 from lyc.records.card import Card
 from lyc.records.fit import Fit, Survey
 from lyc.records.model import ModelFacts
@@ -30,7 +31,7 @@ def survey(facts: ModelFacts, wish: Wish) -> Survey:
     Raises nothing: what cannot be planned is rejected with its reason. `facts.architecture` must not be None.
     """
     cards = wish.cards or tuple(CARDS.values())
-    known = Known()
+    known = Known(many=len(cards) > 1)
     found = [one for card in cards for one in _of_card(facts, wish, card, known)]
     fits = sorted((priced(facts, wish, one, known) for one in found if one.fits), key=_rank)
     rejected = sorted((one for one in found if not one.fits), key=_distance)
@@ -149,7 +150,7 @@ def _nearest(facts: ModelFacts, wish: Wish, fits: Sequence[Fit]) -> Fit | None:
         if other == wish:
             continue
         cards: Iterable[Card] = other.cards or CARDS.values()
-        known = Known()
+        known = Known(many=True)
         found = [one for card in cards for one in _of_card(facts, other, card, known) if one.fits]
         if found:
             told = [priced(facts, other, one, known) for one in found]
