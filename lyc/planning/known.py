@@ -1,4 +1,4 @@
-"""What was reckoned already of one model for one wish, so that a survey of forty cards does not reckon it forty times."""
+"""What was reckoned already of one model for one wish: a survey of forty cards does not reckon it forty times."""
 
 from __future__ import annotations
 
