@@ -27,8 +27,9 @@ UNDECIDED = deployment(
 
 
 def ages_out(text: str) -> str:
-    """The text with ages replaced."""
-    return re.sub(r"\b\d+d\d+h\b", "[AGE]", text)
+    """The text with ages replaced, and with what is padded to their width: ages of 9 and of 10 hours are not as long."""
+    replaced = re.sub(r"\b\d+d\d+h\b *", "[AGE]  ", text).replace("[AGE]  \n", "[AGE]\n")
+    return re.sub(r"\bAGE {2,}", "AGE  ", replaced)
 
 
 def test_ls(home: Home, controller: Controller) -> None:
@@ -64,7 +65,7 @@ def test_status(home: Home, controller: Controller) -> None:
         "  age       [AGE]\n\n"
         "REPLICA  RELEASE  STATE  HOST   PID  STARTS  READY FOR\n"
         "a-2-abc  2        ready  local  77   1       [AGE]\n\n"
-        "RELEASE  STATE       AGE        MODEL\n"
+        "RELEASE  STATE       AGE  MODEL\n"
         "2        active      [AGE]  hf:acme/a@2\n"
         "1        superseded  [AGE]  hf:acme/a@1\n\n"
         "warning: slow disk\n\n"
