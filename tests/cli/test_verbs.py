@@ -27,7 +27,7 @@ UNDECIDED = deployment(
 
 
 def ages_out(text: str) -> str:
-    """The text with ages replaced, and with what is padded to their width: ages of 9 and of 10 hours are not as long."""
+    """The text with ages replaced, and what is padded to their width: ages of 9 and of 10 hours are not as long."""
     replaced = re.sub(r"\b\d+d\d+h\b *", "[AGE]  ", text).replace("[AGE]  \n", "[AGE]\n")
     return re.sub(r"\bAGE {2,}", "AGE  ", replaced)
 
