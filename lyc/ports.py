@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from lyc.records.gateway import GatewayConfig, GatewayStatus
-from lyc.records.host import Completed
+from lyc.records.host import Completed, Host, RemoteFacts
 from lyc.records.model import Listing, ModelRef, Snapshot, SourceFile
 from lyc.records.plan import EngineBuild, HostFacts
 from lyc.records.process import ProcessSpec, ProcessStatus
@@ -166,4 +166,31 @@ class Remote(Protocol):
 
     def close(self) -> None:
         """End the shared connection."""
+        ...
+
+
+class HostAccess(Protocol):
+    """Machines that are reached over SSH: which keys they show, which are trusted, and what they are.
+
+    Fingerprints are `SHA256:…`. Each raises Unreachable `host-unreachable` and UsageError `ssh-config-refused`.
+    """
+
+    def shown(self, host: Host) -> tuple[str, ...]:
+        """Fingerprints of the keys that the machine shows now. No credential is offered to it."""
+        ...
+
+    def trusted(self, host: Host) -> tuple[str, ...]:
+        """Fingerprints that are accepted for it: those pinned here, and those that the user's own OpenSSH knows."""
+        ...
+
+    def pin(self, host: Host, fingerprints: Sequence[str]) -> None:
+        """Trust the keys of these fingerprints, among those that the machine shows now, and no others pinned before."""
+        ...
+
+    def forget(self, host: Host) -> None:
+        """Trust no key that was pinned here any more, and end the connection. Nothing happens where none was."""
+        ...
+
+    def look(self, host: Host) -> RemoteFacts:
+        """What it is and has, in one round trip. Raises what `Remote.run` does, and Failed `host-shell-odd`."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 from lyc.records.plan import Accelerator
@@ -55,12 +56,16 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFacts:
-    """What one round trip to a host found. None = it could not be told; sizes in bytes, times in epoch seconds.
+    """What one round trip to a host found. None (of a text: empty) = it could not be told; bytes and epoch seconds.
 
-    boot_id: changes with every start of the machine. systemd: version, None where PID 1 is another. sudo: none |
-    password | free. runtimes: container runtimes with their versions. clock_skew: the host's clock minus ours,
-    seconds. reaches: URL → whether it answered. missing: tools that were looked for and are not there. toolkits: cuda
-    as the driver supports it.
+    os: as it calls itself; os_id: `debian`, `nixos`; system: `Linux`. kernel: its release. boot_id: changes with every
+    start of the machine. cpus, memory_total and memory_available are what this account may use. cuda: newest that the
+    driver supports; gpu_problem, gpu_status: what nvidia-smi said and ended with when it could not tell of the cards;
+    gpus_seen: NVIDIA cards on the PCI bus, driver or not. systemd: version, None where PID 1 is another. container:
+    what kind of container the host itself is. sudo: none | password | free (free for root). runtimes: container
+    runtimes that this user may use, with their versions; runtimes_denied: the others and why. toolkit: version of
+    NVIDIA's container toolkit. clock_skew: the host's clock minus ours. reaches: URL → whether it answered. missing:
+    tools that were looked for and are not there. looked_at: when, by our clock. round_trip: seconds of the look.
     """
 
     hostname: str
@@ -70,9 +75,9 @@ class RemoteFacts:
     user: str
     home: str
     boot_id: str
-    cpus: int
-    memory_total: int
-    memory_available: int
+    cpus: int | None
+    memory_total: int | None
+    memory_available: int | None
     disks: tuple[Disk, ...]
     cpu_flags: frozenset[str] = frozenset()
     libc: str | None = None
@@ -87,3 +92,47 @@ class RemoteFacts:
     clock_skew: float | None = None
     reaches: dict[str, bool] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    system: str = ""
+    os_id: str = ""
+    cpu_model: str = ""
+    home_writable: bool | None = None
+    container: str | None = None
+    gpu_problem: str | None = None
+    gpu_status: int | None = None
+    gpus_seen: int | None = None
+    runtimes_denied: dict[str, str] = field(default_factory=dict)
+    toolkit: str | None = None
+    looked_at: float = 0.0
+    round_trip: float = 0.0
+
+
+class CheckState(enum.StrEnum):
+    """What a check came to, the worst first. UNKNOWN: what it needs could not be told."""
+
+    FAILED = "failed"
+    WARNING = "warning"
+    UNKNOWN = "unknown"
+    PASSED = "passed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One requirement held against a host. found: what is there; why: what hangs on it; remedy: what to type."""
+
+    name: str
+    state: CheckState
+    found: str
+    why: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHost:
+    """A host with its last look. error: the document of what kept the last look from succeeding; facts are then those
+    of an earlier one, if there was one. seen_at: when it was last tried.
+    """
+
+    host: Host
+    facts: RemoteFacts | None = None
+    error: dict[str, object] | None = None
+    seen_at: float | None = None
