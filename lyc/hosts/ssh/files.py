@@ -11,14 +11,15 @@ from lyc.errors import Failed
 
 CHUNK = 1 << 20
 PUT = r"""
-path=$1 mode=$2 size=$3 sum=$4
+path=$1 mode=$2 first=$3 size=$4 sum=$5
 case $path in */*) folder=${path%/*}/ ;; *) folder=./ ;; esac
 name=${path##*/}
 umask 077
+find "$folder" -maxdepth 1 -type f -name ".$name.lyc-????????" -mmin +1440 -exec rm -f {} + 2>/dev/null
 fresh=$(mktemp "$folder.$name.lyc-XXXXXXXX") || exit 71
 trap 'rm -f -- "$fresh"' EXIT
 trap 'exit 75' HUP INT TERM PIPE
-chmod "u+w,$mode,u+w" "$fresh" || exit 71
+chmod "$first" "$fresh" || exit 71
 got=$(tee "$fresh" | sha256sum) || exit 71
 [ "$(wc -c <"$fresh")" -eq "$size" ] || exit 72
 [ "${got%% *}" = "$sum" ] || exit 73
@@ -27,8 +28,9 @@ sync "$fresh" 2>/dev/null || sync
 mv -fT -- "$fresh" "$path" || exit 71
 trap - EXIT
 """
-"""$1 path, $2 mode in octal, $3 bytes, $4 SHA-256. mktemp makes the file 0600; its mode is what it will be, before the
-first byte comes. 71: a tool failed and said why; 72: too few bytes were kept; 73: other bytes; 75: ended.
+"""$1 path, $2 mode in octal, $3 the same and writable by its owner, which it has before the first byte comes (mktemp
+makes it 0600), $4 bytes, $5 SHA-256. 71: a tool failed and said why; 72: too few bytes were kept; 73: other
+bytes; 75: ended. What a power cut left of an earlier put goes after a day.
 """
 GET = r"""
 [ -e "$1" ] || { [ -L "$1" ] || exit 66; }

@@ -73,12 +73,21 @@ def accepted(target: Target) -> tuple[HostKey, ...]:
     return _found((target.known_hosts, *config.files), config.name)
 
 
+def vouched(target: Target) -> bool:
+    """Whether a known_hosts file names an authority (`@cert-authority`) whose certificates this host may show."""
+    config = effective(target)
+    return any(line.startswith("@cert-authority ") for line in _lines((target.known_hosts, *config.files), config.name))
+
+
 def _found(files: tuple[Path, ...], name: str) -> tuple[HostKey, ...]:
+    return tuple(key for line in _lines(files, name) if (key := parse(line)))
+
+
+def _lines(files: tuple[Path, ...], name: str) -> list[str]:
     outputs = [
         run(["ssh-keygen", "-F", name, "-f", str(file)], KEYGEN_SECONDS).stdout for file in files if file.is_file()
     ]
-    lines = b"".join(outputs).decode(errors="replace").splitlines()
-    return tuple(key for line in lines if (key := parse(line)))
+    return b"".join(outputs).decode(errors="replace").splitlines()
 
 
 def _rewrite(file: Path, name: str, more: str) -> None:

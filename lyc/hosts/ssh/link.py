@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lyc.errors import Failed, LycError, NotAuthorised
-from lyc.hosts.ssh.known import HostKey, accepted
+from lyc.hosts.ssh.known import HostKey, accepted, vouched
 from lyc.hosts.ssh.scan import scan, unreachable
 from lyc.hosts.ssh.target import (
     CONNECT_SECONDS,
@@ -124,7 +124,8 @@ class Link:
 def diagnosed(target: Target, why: str) -> LycError:
     """Why a connection was not made, found by looking at the host's key. Raises Unreachable if none is shown."""
     shown, known = scan(target), accepted(target)
-    if {key.fingerprint for key in shown} & {key.fingerprint for key in known}:
+    same = {key.fingerprint for key in shown} & {key.fingerprint for key in known}
+    if same or (not known and vouched(target)):
         return NotAuthorised(
             "host-denied",
             f"{target.address} does not let you in",

@@ -95,12 +95,21 @@ class Server:
 
 
 def sessions_of(pid: int) -> list[int]:
-    """The processes that sshd made for its connections, children before their parents."""
+    """The processes that sshd made of itself for its connections, children before their parents. Not the commands."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
-    return [found for child in map(int, children) for found in (*sessions_of(child), child)]
+    found = [pid for child in map(int, children) for pid in (*sessions_of(child), child)]
+    return [child for child in found if is_sshd(child)]
+
+
+def is_sshd(pid: int) -> bool:
+    """Newer versions have a program of its own for each part: `sshd-session`, `sshd-auth`."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith("sshd")
+    except OSError:
+        return False
 
 
 def kill(pid: int) -> None:
@@ -128,8 +137,14 @@ class Account:
 
     def configure(self, *lines: str) -> None:
         """What stands for all hosts, after what `knows` wrote."""
-        common = [f"User {getpass.getuser()}", f"IdentityFile {self.key}", "IdentitiesOnly yes", "IdentityAgent none",
-                  f"UserKnownHostsFile {self.user_known_hosts}"]  # fmt: skip
+        common = (
+            "KexAlgorithms curve25519-sha256",  # half the time of the default, which has a post-quantum part
+            f"User {getpass.getuser()}",
+            f"IdentityFile {self.key}",
+            "IdentitiesOnly yes",
+            "IdentityAgent none",
+            f"UserKnownHostsFile {self.user_known_hosts}",
+        )
         self._common = "Host *\n" + "".join(f"  {line}\n" for line in (*lines, *common))
         self.config.write_text(self._hosts + self._common)
 

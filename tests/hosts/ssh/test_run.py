@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +23,8 @@ def test_output_and_status(remote: SshRemote) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["", "a b", "'", '"', "\\", "a\\", "$HOME", "`id`", "!x", "a\nb", "\n", "'\n'", "\n\n\n", "é – 漢字 🙂", "*", "~", "-n",
-     "#", "a;b", "&", "a\tb", "\r", "\x01\x7f\x81", "\udcff\udc81"],
+    ["", "a b", "'", '"', "\\", "a\\", "$HOME", "`id`", "!x", "a\nb", "\n", "'\n'", "\n\n\n", "é – 漢字 🙂", "*", "~",
+     "-n", "#", "a;b", "&", "a\tb", "\r", "\x01\x7f\x81", "\udcff\udc81"],
 )  # fmt: skip
 def test_words_arrive_as_they_are(remote: SshRemote, word: str) -> None:
     done = remote.run(["printf", "%s\\0", word, "x", word])
@@ -80,49 +81,51 @@ def test_stdin_that_nobody_reads(remote: SshRemote) -> None:
     assert remote.run(["echo", "done"], stdin=b"line\n" * (4 * MIB)).stdout == b"done\n"
 
 
-def test_too_slow_is_ended_there_too(remote: SshRemote) -> None:
-    mark = f"30.{os.getpid()}1"
+SLOW = 'echo $$ >"$1"; echo so far >&2; exec sleep 30'
+
+
+def gone(told: Path) -> bool:
+    """Whether the process that wrote its number there has ended."""
+    return not Path(f"/proc/{told.read_text().strip()}").exists()
+
+
+@pytest.mark.parametrize("stdin", [b"", b"some\nlines\n"])
+def test_too_slow_is_ended_there_too(remote: SshRemote, tmp_path: Path, stdin: bytes) -> None:
     began = time.monotonic()
     with pytest.raises(Failed) as caught:
-        remote.run(["sh", "-c", f"echo so far >&2; sleep {mark}"], timeout=0.5)
+        remote.run(["sh", "-c", SLOW, "sh", str(tmp_path / "pid")], stdin=stdin, timeout=1.5)
     assert caught.value.ref == "remote-timeout"
     assert caught.value.detail == ("so far",)
-    assert time.monotonic() - began < 4
-    awaited(lambda: remote.run(["pgrep", "-f", f"^sleep {mark}"], check=False).code == 1, 5, "the sleep is gone")
+    assert time.monotonic() - began < 5
+    awaited(lambda: gone(tmp_path / "pid"), 5, "the command is gone")
 
 
-def test_too_slow_with_stdin_is_ended_there_too(remote: SshRemote) -> None:
-    mark = f"30.{os.getpid()}2"
+def test_one_that_ignores_the_signal_is_killed(remote: SshRemote, tmp_path: Path) -> None:
     with pytest.raises(Failed):
-        remote.run(["sleep", mark], stdin=b"some\nlines\n", timeout=0.5)
-    awaited(lambda: remote.run(["pgrep", "-f", f"^sleep {mark}"], check=False).code == 1, 5, "the sleep is gone")
+        remote.run(["sh", "-c", f"trap '' TERM; {SLOW}", "sh", str(tmp_path / "pid")], timeout=1.5)
+    awaited(lambda: gone(tmp_path / "pid"), 8, "the command is gone")
 
 
-def test_one_that_ignores_the_signal_is_killed(remote: SshRemote) -> None:
-    mark = f"30.{os.getpid()}3"
-    with pytest.raises(Failed):
-        remote.run(["sh", "-c", f"trap '' TERM; sleep {mark}; sleep {mark}"], timeout=0.5)
-    awaited(lambda: remote.run(["pgrep", "-f", f"^sleep {mark}"], check=False).code == 1, 8, "the sleep is gone")
+@pytest.mark.parametrize("stdin", [b"", b"x"])
+def test_what_a_command_leaves_running_stays(remote: SshRemote, stdin: bytes) -> None:
+    done = remote.run(["sh", "-c", "cat >/dev/null; sleep 30 >/dev/null 2>&1 </dev/null & echo $!"], stdin=stdin)
+    pid = int(done.stdout)
+    with pytest.raises(AssertionError):
+        awaited(lambda: not Path(f"/proc/{pid}").exists(), 0.5, "it has ended, by mistake")
+    os.kill(pid, 9)
 
 
-def test_what_a_command_leaves_running_stays(remote: SshRemote) -> None:
-    mark = f"30.{os.getpid()}4"
-    for stdin in (b"", b"x"):
-        remote.run(["sh", "-c", f"cat; sleep {mark} >/dev/null 2>&1 </dev/null &"], stdin=stdin)
-        time.sleep(0.3)  # long enough for a mistaken end to show
-        assert remote.run(["pkill", "-f", f"^sleep {mark}"], check=False).code == 0
+def test_nothing_of_a_command_is_in_the_list_of_processes_here(remote: SshRemote) -> None:
+    lines = remote.stream(["sh", "-c", "echo up; sleep 20 # a-word-to-find"])
+    assert next(lines) == b"up"
+    ours = [line for line in map(argv_of, Path("/proc").glob("[0-9]*")) if line.startswith(b"ssh\0")]
+    assert any(str(remote.target.control).encode() in line for line in ours)
+    assert not any(b"a-word-to-find" in line for line in ours)
+    lines.close()  # type: ignore[attr-defined]
 
 
-def test_nothing_of_a_command_is_in_a_process_list_here(remote: SshRemote) -> None:
-    stream = remote.stream(["sh", "-c", "echo up; sleep 20 # a-word-to-find"])
-    assert next(stream) == b"up"
-    ours = [path.read_bytes() for path in _own_processes()]
-    assert any(b"ControlPath" in line for line in ours)
-    assert not any(b"a-word-to-find" in line and line.startswith(b"ssh\0") for line in ours)
-    stream.close()  # type: ignore[attr-defined]
-
-
-def _own_processes() -> list:  # type: ignore[type-arg]
-    from pathlib import Path
-
-    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+def argv_of(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
