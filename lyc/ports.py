@@ -191,6 +191,9 @@ class HostAccess(Protocol):
         """Trust no key that was pinned here any more, and end the connection. Nothing happens where none was."""
         ...
 
-    def look(self, host: Host) -> RemoteFacts:
-        """What it is and has, in one round trip. Raises what `Remote.run` does, and Failed `host-shell-odd`."""
+    def look(self, host: Host, hub: str | None = None) -> RemoteFacts:
+        """What it is and has, in one round trip. hub: address that is asked for in the place of the Hub's own.
+
+        Raises what `Remote.run` does, and Failed `host-shell-odd`.
+        """
         ...

@@ -114,10 +114,15 @@ def host_access(settings: Settings) -> SshAccess:
     """Machines over SSH. The keys that the user accepted lie in the home, apart from `~/.ssh/known_hosts`."""
     from lyc.hosts.access import SshAccess  # noqa: PLC0415
 
-    hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    index = _uv_environ().get("UV_DEFAULT_INDEX") or _uv_environ().get("UV_INDEX_URL") or "https://pypi.org/simple"
-    places = [place for place in (index.split()[0], hub) if place.startswith(("http://", "https://"))]
-    return SshAccess(settings.home / "known_hosts", settings.run_dir, settings.ssh_config, places, time.time)
+    environ = _uv_environ()
+    return SshAccess(
+        settings.home / "known_hosts",
+        settings.run_dir,
+        settings.ssh_config,
+        index=environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or "https://pypi.org/simple",
+        hub="https://huggingface.co",
+        clock=time.time,
+    )
 
 
 def _uv_environ() -> dict[str, str]:

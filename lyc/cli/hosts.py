@@ -102,11 +102,11 @@ def add(
     same = next((host["name"] for host in client.hosts() if host["address"] == url), None)
     chosen = name or same or name_of(where[0])
     try:
-        host, new = client.add_host(chosen, url, accept_host_key=accept)
+        host, new = client.add_host(chosen, url, accept_host_key=accept, hub=_hub())
     except Failed as problem:
         if problem.ref != "host-key-unknown" or not _terminal(session):
             raise
-        host, new = client.add_host(chosen, url, accept_host_key=_ask(session, url, problem))
+        host, new = client.add_host(chosen, url, accept_host_key=_ask(session, url, problem), hub=_hub())
     session.output.done(f"{host['name']} is {'added' if new else 'known, and looked at again'}")
     session.output.answer({**host, "new": new}, added(session.output, host))
 
@@ -152,7 +152,7 @@ def check(
 
     session = open_session(context, as_json=as_json)
     client = _existing(session, name)
-    host = client.check_host(name)
+    host = client.check_host(name, hub=_hub())
     if model is not None:
         from lyc.cli.hosts_model import checked
 
@@ -198,6 +198,12 @@ def _existing(session: Session, name: str) -> ControllerClient:
     return session.client()
 
 
+def _hub() -> str | None:
+    """The Hub as this user reaches it; what is no address at all is for `lyc deploy` to complain of."""
+    written = os.environ.get("HF_ENDPOINT", "")
+    return written if written.startswith(("http://", "https://")) else None
+
+
 def _terminal(session: Session) -> bool:
     return not session.output.as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
@@ -222,7 +228,7 @@ def _looked(session: Session, hosts: list[HostDocument]) -> list[HostDocument]:
 
     def one(host: HostDocument) -> HostDocument:
         try:
-            return client.check_host(host["name"])
+            return client.check_host(host["name"], hub=_hub())
         except LycError:
             return client.host(host["name"])
 

@@ -136,16 +136,19 @@ class ControllerClient:
     def host(self, name: str) -> HostDocument:
         return cast("HostDocument", self._call("GET", f"/v1/hosts/{_q(name)}"))
 
-    def add_host(self, name: str, address: str, *, accept_host_key: str | None) -> tuple[HostDocument, bool]:
+    def add_host(
+        self, name: str, address: str, *, accept_host_key: str | None, hub: str | None
+    ) -> tuple[HostDocument, bool]:
         """(the host after a first look, whether it is new). Raises Failed `host-key-unknown` …, see the API."""
-        body = {"address": address, "accept_host_key": accept_host_key}
+        body = {"address": address, "accept_host_key": accept_host_key, "hub": hub}
         document = self._call("PUT", f"/v1/hosts/{_q(name)}", body=body, timeout=LOOK_SECONDS)
         new = bool(document.pop("new", False))
         return cast("HostDocument", document), new
 
-    def check_host(self, name: str) -> HostDocument:
-        """Look at it now."""
-        return cast("HostDocument", self._call("POST", f"/v1/hosts/{_q(name)}/check", timeout=LOOK_SECONDS))
+    def check_host(self, name: str, *, hub: str | None) -> HostDocument:
+        """Look at it now. hub: HF_ENDPOINT, to ask whether the host reaches it; None = the Hub itself."""
+        path = f"/v1/hosts/{_q(name)}/check"
+        return cast("HostDocument", self._call("POST", path, body={"hub": hub}, timeout=LOOK_SECONDS))
 
     def remove_host(self, name: str) -> dict[str, object]:
         return self._call("DELETE", f"/v1/hosts/{_q(name)}")

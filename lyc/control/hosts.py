@@ -27,20 +27,22 @@ class Hosts:
         self._locks: dict[str, threading.Lock] = {}
         self._making = threading.Lock()
 
-    def add(self, name: str, address: str, port: int | None, accept: str | None) -> tuple[KnownHost, bool]:
+    def add(
+        self, name: str, address: str, port: int | None, accept: str | None, hub: str | None = None
+    ) -> tuple[KnownHost, bool]:
         """(the host with a first look, whether it is new). The same address again looks once more, and takes a new key
         if that is accepted.
 
-        accept: a fingerprint, `accept-new`, or None = only what is trusted already. Raises Failed `host-name-taken`,
-        `host-known-already`, `host-key-unknown`, `host-key-other`, and what a look raises (`host-key-changed`). Then
-        nothing is stored and no key is trusted that was not before.
+        accept: a fingerprint, `accept-new`, or None = only what is trusted already. hub: see `HostAccess.look`. Raises
+        Failed `host-name-taken`, `host-known-already`, `host-key-unknown`, `host-key-other`, and what a look raises
+        (`host-key-changed`). Then nothing is stored and no key is trusted that was not before.
         """
         with self._alone(name):
             before = self._before(name, address, port)
             host = before.host if before else Host(name, address, port, added_at=self._deps.clock())
             pinned = self._trust(host, accept)
             try:
-                facts = self._deps.hosts.look(host)
+                facts = self._deps.hosts.look(host, hub)
                 host = dataclasses.replace(host, fingerprints=self._deps.hosts.trusted(host))
             except BaseException:
                 if pinned and before is None:
@@ -51,12 +53,12 @@ class Hosts:
             log.info("host %s is %s", name, shown(address, port))
             return known, before is None
 
-    def check(self, name: str) -> KnownHost:
+    def check(self, name: str, hub: str | None = None) -> KnownHost:
         """Look at it again; what keeps the look from succeeding is stored, then raised."""
         with self._alone(name):
             known = self._deps.store.host(name)
             try:
-                facts = self._deps.hosts.look(known.host)
+                facts = self._deps.hosts.look(known.host, hub)
             except LycError as error:
                 failed = dataclasses.replace(known, error=error.document(), seen_at=self._deps.clock())
                 self._deps.store.saw_host(failed)

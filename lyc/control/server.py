@@ -52,6 +52,13 @@ class HostRequest(BaseModel):
 
     address: str
     accept_host_key: str | None = None
+    hub: str | None = Field(default=None, pattern=r"^https?://")
+
+
+class LookRequest(BaseModel):
+    """A look at a host. hub: what the caller has in HF_ENDPOINT, to ask whether the host reaches it."""
+
+    hub: str | None = Field(default=None, pattern=r"^https?://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +237,13 @@ def _add_hosts(app: FastAPI, parts: Parts) -> None:
         """Know a host: trust its key if that may be, look at it, store it."""
         check_name(name, of="host")
         address, port = parse_address(request.address, where="address")
-        known, new = parts.hosts.add(name, address, port, request.accept_host_key)
+        known, new = parts.hosts.add(name, address, port, request.accept_host_key, request.hub)
         return host_views.host(known) | {"new": new}
 
     @app.post("/v1/hosts/{name}/check")
-    def check(name: str) -> dict[str, Any]:
+    def check(name: str, request: LookRequest) -> dict[str, Any]:
         """Look at a host now."""
-        return host_views.host(parts.hosts.check(name))
+        return host_views.host(parts.hosts.check(name, request.hub))
 
     @app.delete("/v1/hosts/{name}")
     def remove(name: str) -> dict[str, Any]:

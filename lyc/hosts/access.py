@@ -18,16 +18,24 @@ class SshAccess:
     """Implements `lyc.ports.HostAccess`.
 
     known_hosts: lyc's own file of pinned keys. run_dir: for the sockets of shared connections. config: instead of
-    `~/.ssh/config`; None = that. places: URLs that a host is asked to reach.
+    `~/.ssh/config`; None = that. index, hub: addresses that a host is asked to reach.
     """
 
     def __init__(
-        self, known_hosts: Path, run_dir: Path, config: Path | None, places: Sequence[str], clock: Callable[[], float]
+        self,
+        known_hosts: Path,
+        run_dir: Path,
+        config: Path | None,
+        *,
+        index: str,
+        hub: str,
+        clock: Callable[[], float],
     ) -> None:
         self._known_hosts = known_hosts
         self._run_dir = run_dir
         self._config = config
-        self._places = tuple(places)
+        self._index = index
+        self._hub = hub
         self._clock = clock
 
     def shown(self, host: Host) -> tuple[str, ...]:
@@ -58,9 +66,9 @@ class SshAccess:
         SshRemote(target).close()
         known.forget(target)
 
-    def look(self, host: Host) -> RemoteFacts:
+    def look(self, host: Host, hub: str | None = None) -> RemoteFacts:
         """See the port."""
-        return look(SshRemote(self.target(host)), self._places, self._clock)
+        return look(SshRemote(self.target(host)), (self._index, hub or self._hub), self._clock)
 
     def argv(self, host: Host, command: Sequence[str]) -> list[str]:
         """`ssh` on a terminal, which trusts the pinned keys and those that the user's own OpenSSH knows."""

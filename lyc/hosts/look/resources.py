@@ -36,11 +36,13 @@ def cpus(section: Section, groups: list[Level]) -> int | None:
 
 
 def cpu_flags(section: Section) -> frozenset[str]:
+    """As the kernel names them (`flags` on x86, `Features` on ARM); empty where it does not."""
     match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", section.text, re.MULTILINE)
     return frozenset(match[1].split()) if match else frozenset()
 
 
 def cpu_model(section: Section) -> str:
+    """The processor's own name; empty on ARM, where the kernel tells none."""
     match = re.search(r"^model name\s*:\s*(.*?)\s*$", section.text, re.MULTILINE)
     return match[1] if match else ""
 

@@ -23,7 +23,7 @@ def libc(section: Section) -> str | None:
     text = section.text
     if match := re.search(r"^glibc (\d+\.\d+)", text, re.MULTILINE):
         return f"glibc {match[1]}"
-    if "musl" in text:
+    if re.search(r"^(?:musl libc|/lib/ld-musl-)", text, re.MULTILINE):
         version = re.search(r"^Version (\d+(?:\.\d+)+)", text, re.MULTILINE)
         return f"musl {version[1]}" if version else "musl"
     if match := re.search(r"^ldd \(.*\) (\d+\.\d+)", text, re.MULTILINE):
