@@ -186,7 +186,9 @@ def ssh(
     session = open_session(context)
     host = _existing(session, name).host(name)
     address, port = parse_address(host["address"])
-    argv = host_access(session.settings).argv(HostRecord(name, address, port), command or ())
+    argv = host_access(session.settings).argv(
+        HostRecord(name, address, port), command or (), terminal=sys.stdin.isatty() and sys.stdout.isatty()
+    )
     sys.stdout.flush()
     os.execvp(argv[0], argv)  # noqa: S606  a terminal needs ssh itself in the place of this process
 

@@ -64,7 +64,7 @@ def _room(name: str, facts: FactsDocument, planned: Planned, model: str) -> list
     if not weights or home is None or home["free"] >= weights + 2 * GIB:
         return []
     found = f"{show_bytes(home['free'])} free in {home['path']}"
-    remedy = f"lyc hosts ssh {name} -- du -xhd 2 {home['path']} | sort -h | tail"
+    remedy = f"lyc hosts ssh {name} -- 'du -xhd 2 {home['path']} | sort -h | tail'"
     return [Check("weights", CheckState.FAILED, found, f"{model} is {show_bytes(weights)} large", remedy)]
 
 

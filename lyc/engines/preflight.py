@@ -6,8 +6,9 @@ held against the engine's CPU build.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from lyc.engines import preflight_cards, preflight_system
@@ -40,23 +41,32 @@ def preflight(name: str, facts: RemoteFacts, needs: Needs = Needs()) -> tuple[Ch
     rows: tuple[Callable[[], Iterator[Check]], ...] = (
         partial(preflight_system.system, facts),
         partial(preflight_system.libc, facts),
-        partial(preflight_cards.cards, name, facts),
+        partial(preflight_cards.cards, facts),
         partial(preflight_cards.driver, facts, build),
         partial(preflight_cards.capability, facts),
-        partial(preflight_cards.busy, name, facts),
+        partial(preflight_cards.busy, facts),
         partial(preflight_cards.split, facts),
         partial(preflight_system.processor, facts, build),
         partial(preflight_system.memory, facts),
         partial(preflight_system.home, facts),
-        partial(preflight_system.disk, name, facts, build, needs.weights, needs.model),
+        partial(preflight_system.disk, facts, build, needs.weights, needs.model),
         partial(preflight_system.tools, facts, build),
         partial(preflight_system.rights, facts),
         partial(preflight_system.supervision, facts),
         partial(preflight_system.clock, facts),
-        partial(preflight_system.reach, name, facts),
+        partial(preflight_system.reach, facts),
     )
-    found = [check for row in rows for check in row()]
+    found = [replace(check, remedy=typed(name, check.remedy)) for row in rows for check in row()]
     return tuple(sorted(found, key=lambda check: _ORDER.index(check.state)))
+
+
+def typed(name: str, remedy: str) -> str:
+    """A remedy as its reader types it: `$ df -h`, a command on the host, becomes one of ours that runs it there."""
+    command = remedy.removeprefix("$ ")
+    if command == remedy:
+        return remedy
+    plain = shlex.join(command.split()) == command  # no pipe, no quotes, nothing that the shell here would take
+    return f"lyc hosts ssh {name} -- {command if plain else shlex.quote(command)}"
 
 
 def verdict(checks: tuple[Check, ...]) -> CheckState:

@@ -15,9 +15,9 @@ from lyc.units import show_bytes
 _FAILED, _WARNING, _UNKNOWN, _PASSED = CheckState
 _FREE = 0.95
 """Part of a card that must be free: vLLM asks for 0.9 of it and refuses to start when less is free."""
-_REBOOT = "sudo reboot"
+_REBOOT = "$ sudo reboot"
 _PROBLEMS = {
-    6: ("no card answers the driver", "sudo dmesg | grep -iE 'nvrm|xid'"),
+    6: ("no card answers the driver", "$ sudo dmesg | grep -iE 'nvrm|xid'"),
     9: ("the driver is not loaded", ""),
     12: ("the driver's library NVML is missing", ""),
     15: ("a card has fallen off the bus", _REBOOT),
@@ -29,7 +29,7 @@ _PROBLEMS = {
 18 is NVML_ERROR_LIB_RM_VERSION_MISMATCH of nvml.h, 124 and 137 are those of timeout(1)."""
 
 
-def cards(name: str, facts: RemoteFacts) -> Iterator[Check]:
+def cards(facts: RemoteFacts) -> Iterator[Check]:
     """Whether there are cards that answer."""
     why = "engines run on NVIDIA cards, or on the CPU where there are none"
     if facts.accelerators:
@@ -39,14 +39,13 @@ def cards(name: str, facts: RemoteFacts) -> Iterator[Check]:
     elif facts.gpu_problem is not None:
         meaning, remedy = _PROBLEMS.get(facts.gpu_status or 0, ("nvidia-smi cannot tell of the cards", ""))
         remedy = remedy or (driver_words(facts.os_id) if facts.gpu_status in _PROBLEMS else "")
-        remedy = remedy or f"lyc hosts ssh {name} -- nvidia-smi"
+        remedy = remedy or "$ nvidia-smi"
         yield Check("gpu", _FAILED, f"{meaning}: {facts.gpu_problem}", why, remedy)
     elif facts.gpus_seen:
         there = f"{facts.gpus_seen} NVIDIA card{'s' * (facts.gpus_seen > 1)} on the PCI bus, but no nvidia-smi"
         yield Check("gpu", _FAILED, f"{there}: the driver is not installed", why, driver_words(facts.os_id))
     else:
-        remedy = f"lyc hosts ssh {name} -- lspci -nn | grep -i nvidia"
-        yield Check("gpu", _WARNING, "none; engines run on the CPU", why, remedy)
+        yield Check("gpu", _WARNING, "none; engines run on the CPU", why, "$ lspci -nn | grep -i nvidia")
 
 
 def driver(facts: RemoteFacts, build: EngineBuild) -> Iterator[Check]:
@@ -66,7 +65,7 @@ def driver(facts: RemoteFacts, build: EngineBuild) -> Iterator[Check]:
         match = re.match(r"(\d+)\.(\d+)", version)
         good = (int(match[1]), int(match[2])) >= least if match and least else None
     if good is None:
-        yield Check("driver", _UNKNOWN, "its version cannot be told", why, "nvidia-smi")
+        yield Check("driver", _UNKNOWN, "its version cannot be told", why, "$ nvidia-smi")
     elif good:
         yield Check("driver", _PASSED, f"{version}{supported}", why)
     else:
@@ -83,13 +82,13 @@ def capability(facts: RemoteFacts) -> Iterator[Check]:
         names = ", ".join(f"{card.product} ({_shown(card.compute_capability)})" for card in old)
         yield Check("capability", _FAILED, names, why, "lyc gpus")
     elif None in told:
-        remedy = "nvidia-smi --query-gpu=name,compute_cap --format=csv"
+        remedy = "$ nvidia-smi --query-gpu=name,compute_cap --format=csv"
         yield Check("capability", _UNKNOWN, "the driver does not tell it", why, remedy)
     elif told:
         yield Check("capability", _PASSED, ", ".join(sorted({_shown(value) for value in told})), why)
 
 
-def busy(name: str, facts: RemoteFacts) -> Iterator[Check]:
+def busy(facts: RemoteFacts) -> Iterator[Check]:
     """Whether something else holds memory of the cards."""
     sized = [card for card in facts.accelerators if card.memory_total]
     if not sized:
@@ -107,11 +106,11 @@ def busy(name: str, facts: RemoteFacts) -> Iterator[Check]:
     )
     if holders:
         told = ", ".join(f"{p.name} (pid {p.pid}, {show_bytes(p.used)})" for p in holders.values())
-        remedy = f"lyc hosts ssh {name} -- ps -o pid,user,etime,args -p {','.join(map(str, holders))}"
+        remedy = f"$ ps -o pid,user,etime,args -p {','.join(map(str, holders))}"
         found += f", held by {told}"
     else:
         found += "; who holds it is not told (another container, or another user)"
-        remedy = f"lyc hosts ssh {name} -- sudo fuser -v /dev/nvidia0"
+        remedy = "$ sudo fuser -v /dev/nvidia0"
     state = _FAILED if len(full) == len(sized) and least < 0.5 * sized[0].memory_total else _WARNING
     yield Check("gpu-memory", state, found, why, remedy)
 
@@ -120,7 +119,7 @@ def split(facts: RemoteFacts) -> Iterator[Check]:
     """Whether cards are split by MIG."""
     if facts.mig:
         why = "an engine sees one slice of a split card, and cannot go over several"
-        yield Check("mig", _WARNING, "cards are split (MIG)", why, "sudo nvidia-smi -mig 0")
+        yield Check("mig", _WARNING, "cards are split (MIG)", why, "$ sudo nvidia-smi -mig 0")
 
 
 def _shown(capability: int | None) -> str:

@@ -25,7 +25,7 @@ def system(facts: RemoteFacts) -> Iterator[Check]:
     """Linux, on a machine for which the engine is built."""
     why = "the engine is built for Linux on x86-64 and aarch64"
     if not facts.system:
-        yield Check("system", _UNKNOWN, "it does not say what it is", why, "uname -a")
+        yield Check("system", _UNKNOWN, "it does not say what it is", why, "$ uname -a")
         return
     fine = facts.system == "Linux" and facts.machine in requirements.GLIBC
     found = f"{facts.os or facts.system}, {facts.machine}"
@@ -45,7 +45,7 @@ def libc(facts: RemoteFacts) -> Iterator[Check]:
     why = f"the engine's wheels need glibc {least[0]}.{least[1]} or newer"
     match = re.match(r"glibc (\d+)\.(\d+)", facts.libc or "")
     if facts.libc is None:
-        yield Check("libc", _UNKNOWN, "its version cannot be told", why, "ldd --version")
+        yield Check("libc", _UNKNOWN, "its version cannot be told", why, "$ ldd --version")
     elif match is None:
         remedy = "install Debian 12, Ubuntu 22.04, Rocky Linux 9 or newer on it"
         yield Check("libc", _FAILED, f"{facts.libc}: there are no wheels for it", why, remedy)
@@ -71,7 +71,7 @@ def processor(facts: RemoteFacts, build: EngineBuild) -> Iterator[Check]:
     elif facts.cpu_flags:
         yield Check("cpu", _FAILED, f"{cores} without any of them", why, "lyc hosts add ADDRESS, of a newer machine")
     else:
-        yield Check("cpu", _UNKNOWN, f"{cores}; their flags cannot be told", why, "grep -m 1 flags /proc/cpuinfo")
+        yield Check("cpu", _UNKNOWN, f"{cores}; their flags cannot be told", why, "$ grep -m 1 flags /proc/cpuinfo")
 
 
 def memory(facts: RemoteFacts) -> Iterator[Check]:
@@ -80,13 +80,13 @@ def memory(facts: RemoteFacts) -> Iterator[Check]:
     why = f"an engine needs {show_bytes(least)} of host memory"
     total, available = facts.memory_total, facts.memory_available
     if total is None or available is None:
-        yield Check("memory", _UNKNOWN, "it cannot be told", why, "free -m")
+        yield Check("memory", _UNKNOWN, "it cannot be told", why, "$ free -m")
         return
     found = f"{show_bytes(available)} of {show_bytes(total)} available"
     if total < _LEAST_MEMORY:
         yield Check("memory", _FAILED, found, why, "lyc hosts add ADDRESS, of a machine with more memory")
     elif available < least:
-        yield Check("memory", _WARNING, found, why, "ps -eo rss,pid,args --sort=-rss | head")
+        yield Check("memory", _WARNING, found, why, "$ ps -eo rss,pid,args --sort=-rss | head")
     else:
         yield Check("memory", _PASSED, found, why)
 
@@ -95,11 +95,11 @@ def home(facts: RemoteFacts) -> Iterator[Check]:
     """A home that can be written, for that is where the engine goes without root."""
     if facts.home_writable is False:
         why = "engine and weights are kept under the home of the user who logs in"
-        remedy = f"sudo install -d -o {facts.user} -m 700 {facts.home}" if facts.home and facts.user else "ls -ld ~"
+        remedy = f"$ sudo install -d -o {facts.user} -m 700 {facts.home}" if facts.home and facts.user else "$ ls -ld ~"
         yield Check("home", _FAILED, f"{facts.home or 'the home'} cannot be written", why, remedy)
 
 
-def disk(name: str, facts: RemoteFacts, build: EngineBuild, weights: int, model: str) -> Iterator[Check]:
+def disk(facts: RemoteFacts, build: EngineBuild, weights: int, model: str) -> Iterator[Check]:
     """Room for the engine and, where a model is asked for, its weights."""
     engine = requirements.installed_bytes(build)
     needed = engine + weights + _ROOM
@@ -108,7 +108,7 @@ def disk(name: str, facts: RemoteFacts, build: EngineBuild, weights: int, model:
     why = f"{', '.join(parts)}, and {show_bytes(_ROOM)} to spare"
     place = next((disk for disk in facts.disks if disk.path == facts.home), None)
     if place is None:
-        yield Check("disk", _UNKNOWN, f"the room in {facts.home or 'the home'} cannot be told", why, "df -h ~")
+        yield Check("disk", _UNKNOWN, f"the room in {facts.home or 'the home'} cannot be told", why, "$ df -h ~")
         return
     found = f"{show_bytes(place.free)} free in {place.path}"
     if place.free >= needed:
@@ -117,7 +117,7 @@ def disk(name: str, facts: RemoteFacts, build: EngineBuild, weights: int, model:
     roomy = max((d for d in facts.disks if d.free >= needed), key=lambda d: d.free, default=None)
     if roomy is not None:
         found += f", {show_bytes(roomy.free)} in {roomy.path}"
-    remedy = f"lyc hosts ssh {name} -- du -xhd 2 {place.path} | sort -h | tail"
+    remedy = f"$ du -xhd 2 {place.path} | sort -h | tail"
     # An engine that is there already takes no more room, and that cannot be told from free space alone.
     state = _FAILED if place.free < weights + _ROOM or place.total < needed else _WARNING
     yield Check("disk", state, found + _moved(roomy, place), why, remedy)
@@ -178,7 +178,7 @@ def clock(facts: RemoteFacts) -> Iterator[Check]:
     """Whether the host's clock agrees with ours."""
     why = "credentials, certificates and leases are refused by a clock that is wrong"
     if facts.clock_skew is None:
-        yield Check("clock", _UNKNOWN, "its time cannot be told", why, "date")
+        yield Check("clock", _UNKNOWN, "its time cannot be told", why, "$ date")
         return
     off = abs(facts.clock_skew)
     way = "ahead of" if facts.clock_skew > 0 else "behind"
@@ -186,12 +186,12 @@ def clock(facts: RemoteFacts) -> Iterator[Check]:
     if off < _SKEW_WARNING:
         yield Check("clock", _PASSED, found, why)
         return
-    systemd = "sudo timedatectl set-ntp true"
-    remedy = systemd if facts.systemd is not None else "sudo ntpd -n -q -p pool.ntp.org"
+    systemd = "$ sudo timedatectl set-ntp true"
+    remedy = systemd if facts.systemd is not None else "$ sudo ntpd -n -q -p pool.ntp.org"
     yield Check("clock", _FAILED if off > _SKEW_FAILED else _WARNING, found, why, remedy)
 
 
-def reach(name: str, facts: RemoteFacts) -> Iterator[Check]:
+def reach(facts: RemoteFacts) -> Iterator[Check]:
     """Whether the host can fetch the engine and the weights itself."""
     why = "from there the host fetches the engine and the weights; what it cannot fetch must be pushed over SSH"
     if not facts.reaches:
@@ -199,7 +199,7 @@ def reach(name: str, facts: RemoteFacts) -> Iterator[Check]:
         return
     closed = [url for url, answered in facts.reaches.items() if not answered]
     if closed:
-        remedy = f"lyc hosts ssh {name} -- curl -sSI {closed[0]}"
+        remedy = f"$ curl -sSI {closed[0]}"
         yield Check("network", _WARNING, f"no answer from {', '.join(closed)}", why, remedy)
     else:
         yield Check("network", _PASSED, ", ".join(facts.reaches), why)

@@ -70,13 +70,17 @@ class SshAccess:
         """See the port."""
         return look(SshRemote(self.target(host)), (self._index, hub or self._hub), self._clock)
 
-    def argv(self, host: Host, command: Sequence[str]) -> list[str]:
-        """`ssh` on a terminal, which trusts the pinned keys and those that the user's own OpenSSH knows."""
+    def argv(self, host: Host, command: Sequence[str], *, terminal: bool) -> list[str]:
+        """`ssh` for a person: it trusts the pinned keys and those that the user's own OpenSSH knows.
+
+        terminal: give the command one too, so that sudo can ask for a password.
+        """
         target = self.target(host)
         wanted = {"StrictHostKeyChecking", "UserKnownHostsFile"}
         words = insisted(target, effective(target))
         kept = [word for word in words[1::2] if word.partition("=")[0] in wanted]
-        return [*target.argv(*(part for word in kept for part in ("-o", word))), *command]
+        more = ("-t",) if terminal and command else ()
+        return [*target.argv(*more, *(part for word in kept for part in ("-o", word))), *command]
 
     def target(self, host: Host) -> Target:
         return Target(host.address, host.port, self._known_hosts, self._run_dir, self._config)

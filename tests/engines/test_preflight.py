@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyc.engines import requirements
-from lyc.engines.preflight import Needs, engine_for, preflight, verdict
+from lyc.engines.preflight import Needs, engine_for, preflight, typed, verdict
 from lyc.engines.versions import pinned
 from lyc.records.host import Check, CheckState, Disk, RemoteFacts
 from lyc.records.plan import Accelerator
@@ -113,6 +114,20 @@ def test_the_pinned_engine_is_the_one_that_is_checked_for() -> None:
     assert not engine_for(replace(GOOD, accelerators=(), gpu_problem="x")).on_cpu
 
 
+@pytest.mark.parametrize(
+    ("remedy", "expected"),
+    [
+        ("$ df -h /root", "lyc hosts ssh gpu1 -- df -h /root"),
+        ("$ a | b", "lyc hosts ssh gpu1 -- 'a | b'"),
+        ("$ ls -ld ~", "lyc hosts ssh gpu1 -- 'ls -ld ~'"),
+        ("lyc ls", "lyc ls"),
+        ("", ""),
+    ],
+)
+def test_a_command_for_the_host_is_one_to_type_here(remedy: str, expected: str) -> None:
+    assert typed("gpu1", remedy) == expected
+
+
 @given(
     st.fixed_dictionaries(
         {},
@@ -145,3 +160,5 @@ def test_every_fault_has_its_remedy(changes: dict[str, Any]) -> None:
         assert bool(check.remedy) == (check.state is not PASSED), check
         assert check.why
         assert "None" not in check.remedy + check.why
+        assert not check.remedy.startswith("$")
+        assert not check.remedy.startswith("lyc ") or shlex.split(check.remedy)[0] == "lyc"
