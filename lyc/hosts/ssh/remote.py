@@ -56,7 +56,7 @@ class SshRemote:
         `unreadable-file`.
         """
         what = content(data)
-        argv = ["sh", "-c", PUT, "sh", path, f"{mode:04o}", f"{mode | 0o200:04o}", str(what.size), what.sha256]
+        argv = ["sh", "-c", PUT, "sh", path, f"{mode:04o}", f"{mode | 0o200:04o}", str(what.size)]
         timeout = PUT_SECONDS + what.size / PUT_RATE
         done = self._completed(("put", path), frame(argv, stdin=None), what.chunks, keep=False, timeout=timeout)
         if done.code != 0:

@@ -19,6 +19,8 @@ from lyc.hosts.ssh.link import Link
 from lyc.hosts.ssh.target import environment, no_ssh
 
 END_SECONDS = 3.0
+PIPE_SIZE = 1 << 20
+"""Bytes; the most that Linux gives to whoever asks (pipe(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Session:
         try:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
-                env=environment(), start_new_session=True,
+                env=environment(), start_new_session=True, pipesize=PIPE_SIZE,
             )  # fmt: skip
         except FileNotFoundError as error:
             self._said.close()

@@ -65,6 +65,7 @@ class Server:
             f"{self.more}\nListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.host_key}\nPidFile none\n"
             f"AuthorizedKeysFile {self.folder}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nAcceptEnv none\n"
+            "Subsystem sftp internal-sftp\n"
         )
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -97,7 +97,7 @@ def test_cut_off_in_the_middle(fresh: SshRemote, server: Server, tmp_path: Path,
         path.write_bytes(old)
     big = tmp_path / "big"
     with big.open("wb") as file:
-        file.truncate(2048 * MIB)
+        file.truncate(512 * MIB)
     failed: list[LycError] = []
 
     def send() -> None:

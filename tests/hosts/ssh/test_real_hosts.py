@@ -162,12 +162,13 @@ def test_a_dead_link_is_noticed(remote: SshRemote, machine: Machine) -> None:
 
 
 def test_a_frozen_host(remote: SshRemote, machine: Machine) -> None:
+    remote.run(["true"])
     machine.freeze()
     began = time.monotonic()
     with pytest.raises(Unreachable) as caught:
         remote.run(["true"])
     assert caught.value.ref == "host-unreachable"
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 30  # the shared connection is found dead, and another is not made
     machine.thaw()
     assert remote.run(["echo", "back"]).stdout == b"back\n"
 
