@@ -6,11 +6,12 @@ Sibling adapters meet only here. Every method may be called again after a crash 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from lyc.records.gateway import GatewayConfig, GatewayStatus
+from lyc.records.host import Completed, Host, RemoteFacts
 from lyc.records.model import Listing, ModelRef, Snapshot, SourceFile
 from lyc.records.plan import EngineBuild, HostFacts
 from lyc.records.process import ProcessSpec, ProcessStatus
@@ -133,4 +134,66 @@ class Gateway(Protocol):
 
     def status(self) -> GatewayStatus:
         """Whether it answers on its admin socket, and what is in flight. Never raises."""
+        ...
+
+
+class Remote(Protocol):
+    """One host, reached over SSH. Every call opens the shared connection if there is none.
+
+    Raises Unreachable `host-unreachable` when there is no connection or it was lost while the command ran (whether it
+    had an effect is then unknown), NotAuthorised `host-denied`, Failed `host-key-unknown` and `host-key-changed`.
+    """
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0, check: bool = True) -> Completed:
+        """Run one command to its end. argv is quoted here and nowhere else. With `check`, a status other than 0 raises
+        Failed `remote-command-failed` with the last lines of stderr; Failed `remote-timeout` when it takes longer.
+        """
+        ...
+
+    def stream(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[bytes]:
+        """The lines of a command's output (stdout and stderr as they come) until it ends. Closing it ends the
+        command.
+        """
+        ...
+
+    def put(self, data: bytes | Path, path: str, *, mode: int = 0o644) -> None:
+        """Write a file there: whole or not at all, with `mode` from its first byte on, its SHA-256 compared."""
+        ...
+
+    def get(self, path: str, *, most: int = 1 << 20) -> bytes:
+        """Read a small file. Raises NotFound `no-such-remote-file`."""
+        ...
+
+    def close(self) -> None:
+        """End the shared connection."""
+        ...
+
+
+class HostAccess(Protocol):
+    """Machines that are reached over SSH: which keys they show, which are trusted, and what they are.
+
+    Fingerprints are `SHA256:…`. Each raises Unreachable `host-unreachable` and UsageError `ssh-config-refused`.
+    """
+
+    def shown(self, host: Host) -> tuple[str, ...]:
+        """Fingerprints of the keys that the machine shows now. No credential is offered to it."""
+        ...
+
+    def trusted(self, host: Host) -> tuple[str, ...]:
+        """Fingerprints that are accepted for it: those pinned here, and those that the user's own OpenSSH knows."""
+        ...
+
+    def pin(self, host: Host, fingerprints: Sequence[str]) -> None:
+        """Trust the keys of these fingerprints, among those that the machine shows now, and no others pinned before."""
+        ...
+
+    def forget(self, host: Host) -> None:
+        """Trust no key that was pinned here any more, and end the connection. Nothing happens where none was."""
+        ...
+
+    def look(self, host: Host, hub: str | None = None) -> RemoteFacts:
+        """What it is and has, in one round trip. hub: address that is asked for in the place of the Hub's own.
+
+        Raises what `Remote.run` does, and Failed `host-shell-odd`.
+        """
         ...

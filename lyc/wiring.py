@@ -15,12 +15,13 @@ from lyc.spec.settings import Settings
 
 if TYPE_CHECKING:
     from lyc.control.deps import Deps
+    from lyc.hosts.access import SshAccess
     from lyc.inspection import Read
     from lyc.ports import EngineInstaller, HostProbe, Supervisor
     from lyc.records.model import Listing, ModelRef
     from lyc.records.secret import Secret
 
-__all__ = ["Machine", "build_deps", "build_machine", "ensure_controller", "look"]
+__all__ = ["Machine", "build_deps", "build_machine", "ensure_controller", "host_access", "look"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def build_deps(settings: Settings) -> Deps:
         cache=ContentCache(settings.cache),
         installer=UvInstaller(settings.engines, os.environ),
         host=LocalProbe(settings.cache),
+        hosts=host_access(settings),
         open_source=lambda ref, credentials, s3_endpoint, *, hashing, say: open_source(
             ref,
             credentials=credentials,
@@ -104,6 +106,21 @@ def build_deps(settings: Settings) -> Deps:
             hashing=hashing,
             say=say,
         ),
+        clock=time.time,
+    )
+
+
+def host_access(settings: Settings) -> SshAccess:
+    """Machines over SSH. The keys that the user accepted lie in the home, apart from `~/.ssh/known_hosts`."""
+    from lyc.hosts.access import SshAccess  # noqa: PLC0415
+
+    environ = _uv_environ()
+    return SshAccess(
+        settings.home / "known_hosts",
+        settings.run_dir,
+        settings.ssh_config,
+        index=environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or "https://pypi.org/simple",
+        hub="https://huggingface.co",
         clock=time.time,
     )
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lyc import __version__
-from lyc.cli import chat, completion, controller, deploy, doctor, down, gpus, keys, logs, ls, plan, status
+from lyc.cli import chat, completion, controller, deploy, doctor, down, gpus, hosts, keys, logs, ls, plan, status
 from lyc.cli.commands import Command, Group
 from lyc.spec.settings import SETTINGS
 
@@ -49,6 +49,7 @@ def build() -> typer.Typer:
     ):
         app.command(name, cls=Command, epilog=_examples(examples))(function)
     app.add_typer(_keys(), name="keys")
+    app.add_typer(_hosts(), name="hosts")
     app.add_typer(_controller(), name="controller")
     app.command("doctor", cls=Command, epilog=_examples(doctor.EXAMPLES))(doctor.doctor)
     app.command("completion", cls=Command, epilog=_examples(completion.EXAMPLES))(completion.completion)
@@ -77,6 +78,21 @@ def _keys() -> typer.Typer:
     group.command("create", cls=Command, epilog=_examples(keys.CREATE_EXAMPLES))(keys.create)
     group.command("ls", cls=Command, epilog=_examples(keys.LS_EXAMPLES))(keys.ls)
     group.command("revoke", cls=Command, epilog=_examples(keys.REVOKE_EXAMPLES))(keys.revoke)
+    return group
+
+
+def _hosts() -> typer.Typer:
+    group = typer.Typer(rich_markup_mode=None, help="Make machines known that are reached over SSH, and check them.")
+    group.callback(cls=Group, invoke_without_command=True)(_help)
+    for name, function, examples in (
+        ("add", hosts.add, hosts.ADD_EXAMPLES),
+        ("ls", hosts.ls, hosts.LS_EXAMPLES),
+        ("show", hosts.show, hosts.SHOW_EXAMPLES),
+        ("check", hosts.check, hosts.CHECK_EXAMPLES),
+        ("rm", hosts.rm, hosts.RM_EXAMPLES),
+        ("ssh", hosts.ssh, hosts.SSH_EXAMPLES),
+    ):
+        group.command(name, cls=Command, epilog=_examples(examples))(function)
     return group
 
 

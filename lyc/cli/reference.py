@@ -118,6 +118,15 @@ _DOCUMENTS = (
     ("lyc keys create", "`{id, key, label, prefix, created_at, expires_at}`"),
     ("lyc keys ls", "`{deployment, keys: [{id, label, prefix, created_at, expires_at, revoked_at}]}`"),
     ("lyc keys revoke", "`{deployment, id, revoked_at}`"),
+    ("lyc hosts add", "`Host` with `new`: whether it was not known before"),
+    ("lyc hosts ls", "`{hosts: [Host]}`"),
+    (
+        "lyc hosts show",
+        "`Host`: `{name, address, state, fingerprints, added_at, seen_at, facts, checks: [{name, state, found, why,"
+        " remedy}], error}`, see [hosts](hosts.md#the-document)",
+    ),
+    ("lyc hosts check", "`Host` with `fit`: whether no check failed; exit 1 where it is false"),
+    ("lyc hosts rm", "`{name, removed}`"),
     ("lyc controller start", "as `status`, with `started`"),
     ("lyc controller restart", "as `start`"),
     ("lyc controller status", "`{running, lyc_version, api, pid, started_at, home, log, gateway}`"),

@@ -21,6 +21,7 @@ from lyc.control.documents import (
     ControllerDocument,
     DeploymentDocument,
     EventDocument,
+    HostDocument,
     KeyDocument,
     LogDocument,
     NewKeyDocument,
@@ -32,6 +33,8 @@ from lyc.records.deployment import DeploymentSpec
 
 ANSWER_SECONDS = 60.0
 """Longest wait for the answer to one call. Streams have no limit of their own: their reader sets one."""
+LOOK_SECONDS = 180.0
+"""Longest wait for a look at a host: two connections, and the longest that the look itself may take."""
 
 _Query = Mapping[str, str | int | float | bool | None]
 
@@ -127,10 +130,39 @@ class ControllerClient:
     def revoke_key(self, name: str, id_: str) -> dict[str, object]:
         return self._call("DELETE", f"/v1/deployments/{_q(name)}/keys/{_q(id_)}")
 
+    def hosts(self) -> list[HostDocument]:
+        return cast("list[HostDocument]", self._call("GET", "/v1/hosts")["hosts"])
+
+    def host(self, name: str) -> HostDocument:
+        return cast("HostDocument", self._call("GET", f"/v1/hosts/{_q(name)}"))
+
+    def add_host(
+        self, name: str, address: str, *, accept_host_key: str | None, hub: str | None
+    ) -> tuple[HostDocument, bool]:
+        """(the host after a first look, whether it is new). Raises Failed `host-key-unknown` …, see the API."""
+        body = {"address": address, "accept_host_key": accept_host_key, "hub": hub}
+        document = self._call("PUT", f"/v1/hosts/{_q(name)}", body=body, timeout=LOOK_SECONDS)
+        new = bool(document.pop("new", False))
+        return cast("HostDocument", document), new
+
+    def check_host(self, name: str, *, hub: str | None) -> HostDocument:
+        """Look at it now. hub: HF_ENDPOINT, to ask whether the host reaches it; None = the Hub itself."""
+        path = f"/v1/hosts/{_q(name)}/check"
+        return cast("HostDocument", self._call("POST", path, body={"hub": hub}, timeout=LOOK_SECONDS))
+
+    def remove_host(self, name: str) -> dict[str, object]:
+        return self._call("DELETE", f"/v1/hosts/{_q(name)}")
+
     def _call(
-        self, method: str, path: str, *, query: _Query | None = None, body: Mapping[str, object] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: _Query | None = None,
+        body: Mapping[str, object] | None = None,
+        timeout: float = ANSWER_SECONDS,
     ) -> dict[str, object]:
-        connection, response = self._request(method, path, query, body, ANSWER_SECONDS)
+        connection, response = self._request(method, path, query, body, timeout)
         try:
             content = response.read()
         except (OSError, http.client.HTTPException) as problem:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lyc.ports import ByteProgress, EngineInstaller, Gateway, HostProbe, ModelCache, Source, Supervisor
+from lyc.ports import ByteProgress, EngineInstaller, Gateway, HostAccess, HostProbe, ModelCache, Source, Supervisor
 from lyc.records.model import ModelRef
 from lyc.records.secret import Secret
 from lyc.rollout import Policy
@@ -32,7 +32,7 @@ class OpenSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """The world, as the controller may touch it. clock: seconds since the epoch."""
+    """The world, as the controller may touch it. host: this machine; hosts: others. clock: seconds since the epoch."""
 
     settings: Settings
     store: Store
@@ -41,6 +41,7 @@ class Deps:
     cache: ModelCache
     installer: EngineInstaller
     host: HostProbe
+    hosts: HostAccess
     open_source: OpenSource
     clock: Callable[[], float]
     policy: Policy = field(default_factory=Policy)

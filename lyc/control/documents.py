@@ -165,6 +165,93 @@ class LogDocument(TypedDict):
     line: str
 
 
+class DiskDocument(TypedDict):
+    path: str
+    total: int
+    free: int
+
+
+class CardDocument(TypedDict):
+    """`lyc.records.plan.Accelerator`."""
+
+    name: str
+    product: str
+    memory_total: int
+    memory_free: int
+    compute_capability: int | None
+    uuid: str
+
+
+class GpuProcessDocument(TypedDict):
+    gpu: str
+    pid: int
+    name: str
+    used: int
+
+
+class FactsDocument(TypedDict):
+    """`lyc.records.host.RemoteFacts`."""
+
+    hostname: str
+    os: str
+    os_id: str
+    system: str
+    kernel: str
+    machine: str
+    user: str
+    home: str
+    home_writable: bool | None
+    boot_id: str
+    cpus: int | None
+    cpu_model: str
+    cpu_flags: list[str]
+    memory_total: int | None
+    memory_available: int | None
+    disks: list[DiskDocument]
+    libc: str | None
+    accelerators: list[CardDocument]
+    processes: list[GpuProcessDocument]
+    mig: bool
+    driver: str | None
+    cuda: list[int] | None
+    gpu_problem: str | None
+    gpu_status: int | None
+    gpus_seen: int | None
+    systemd: int | None
+    container: str | None
+    sudo: str
+    runtimes: dict[str, str]
+    runtimes_denied: dict[str, str]
+    toolkit: str | None
+    clock_skew: float | None
+    reaches: dict[str, bool]
+    missing: list[str]
+    looked_at: float
+    round_trip: float
+
+
+class CheckDocument(TypedDict):
+    """`lyc.records.host.Check`."""
+
+    name: str
+    state: str
+    found: str
+    why: str
+    remedy: str
+
+
+class HostDocument(TypedDict):
+    name: str
+    address: str
+    state: str
+    fingerprints: list[str]
+    added_at: float
+    seen_at: float | None
+    facts: FactsDocument | None
+    checks: list[CheckDocument]
+    error: ErrorDocument | None
+
+
 class KeyDocument(TypedDict):
     id: str
     label: str

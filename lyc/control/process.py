@@ -17,6 +17,7 @@ from lyc.control.deps import Deps
 from lyc.control.down import Remover
 from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.hosts import Hosts
 from lyc.control.keys import Keys
 from lyc.control.layout import controller_lock
 from lyc.control.operations import Operations
@@ -88,8 +89,9 @@ def run(deps: Deps) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     parts = Parts(
-        deps, gatekeeper, operations, feed, Keys(deps, gatekeeper), started_at=deps.clock(), pid=os.getpid(), stop=stop
-    )
+        deps, gatekeeper, operations, feed, Keys(deps, gatekeeper), Hosts(deps),
+        started_at=deps.clock(), pid=os.getpid(), stop=stop,
+    )  # fmt: skip
     server = uvicorn.Server(
         uvicorn.Config(
             build(parts), log_config=None, access_log=False, lifespan="off", ws="none",

@@ -13,11 +13,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 import lyc
-from lyc.control import views
+from lyc.control import host_views, views
 from lyc.control.deps import Deps
 from lyc.control.documents import API
 from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.hosts import Hosts
 from lyc.control.keys import Keys
 from lyc.control.layout import controller_log
 from lyc.control.logs import Logs
@@ -25,6 +26,7 @@ from lyc.control.operations import Operations
 from lyc.errors import LycError, NotAuthorised, NotFound, UsageError
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.operation import OperationKind
+from lyc.spec.host_address import parse_address
 from lyc.spec.names import check_name
 
 NDJSON = "application/x-ndjson"
@@ -45,6 +47,20 @@ class KeyRequest(BaseModel):
     ttl_seconds: float | None = Field(default=None, gt=0)
 
 
+class HostRequest(BaseModel):
+    """A host to know. accept_host_key: a fingerprint (`SHA256:…`), `accept-new`, or None = only keys known already."""
+
+    address: str
+    accept_host_key: str | None = None
+    hub: str | None = Field(default=None, pattern=r"^https?://")
+
+
+class LookRequest(BaseModel):
+    """A look at a host. hub: what the caller has in HF_ENDPOINT, to ask whether the host reaches it."""
+
+    hub: str | None = Field(default=None, pattern=r"^https?://")
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the API speaks for. stop: ends the controller."""
@@ -54,6 +70,7 @@ class Parts:
     operations: Operations
     feed: Feed
     keys: Keys
+    hosts: Hosts
     started_at: float
     pid: int
     stop: Callable[[], None]
@@ -67,6 +84,7 @@ def build(parts: Parts) -> FastAPI:
     _add_deployments(app, parts)
     _add_operations(app, parts)
     _add_keys(app, parts)
+    _add_hosts(app, parts)
     return app
 
 
@@ -201,6 +219,36 @@ def _add_keys(app: FastAPI, parts: Parts) -> None:
         """Close a key, at once."""
         key = parts.keys.revoke(name, identity)
         return {"id": key.id, "revoked_at": key.revoked_at}
+
+
+def _add_hosts(app: FastAPI, parts: Parts) -> None:
+    @app.get("/v1/hosts")
+    def hosts() -> dict[str, Any]:
+        """All hosts, as of their last look."""
+        return {"hosts": [host_views.host(known) for known in parts.deps.store.hosts()]}
+
+    @app.get("/v1/hosts/{name}")
+    def host(name: str) -> dict[str, Any]:
+        """One host, as of its last look."""
+        return host_views.host(parts.deps.store.host(name))
+
+    @app.put("/v1/hosts/{name}")
+    def add(name: str, request: HostRequest) -> dict[str, Any]:
+        """Know a host: trust its key if that may be, look at it, store it."""
+        check_name(name, of="host")
+        address, port = parse_address(request.address, where="address")
+        known, new = parts.hosts.add(name, address, port, request.accept_host_key, request.hub)
+        return host_views.host(known) | {"new": new}
+
+    @app.post("/v1/hosts/{name}/check")
+    def check(name: str, request: LookRequest) -> dict[str, Any]:
+        """Look at a host now."""
+        return host_views.host(parts.hosts.check(name, request.hub))
+
+    @app.delete("/v1/hosts/{name}")
+    def remove(name: str) -> dict[str, Any]:
+        """Forget a host and its keys. Nothing changes on it."""
+        return {"name": parts.hosts.remove(name).name, "removed": True}
 
 
 def _line(document: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The name of a deployment: a DNS label (RFC 1123), for it stands in URLs, file names and process names."""
+"""The name of a deployment or a host: a DNS label (RFC 1123), for it stands in URLs, file names and process names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST = 63
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
-def check_name(name: str, *, where: str = "--name") -> str:
+def check_name(name: str, *, where: str = "--name", of: str = "deployment") -> str:
     """The name itself if it is a DNS label of at most 63 characters; else SpecError `invalid-name`."""
     if not name:
         why = "it is empty"
@@ -24,7 +24,7 @@ def check_name(name: str, *, where: str = "--name") -> str:
     proposal = propose_name(name)
     raise SpecError(
         "invalid-name",
-        f"{_short(name)!r} cannot be the name of a deployment",
+        f"{_short(name)!r} cannot be the name of a {of}",
         why=why,
         where=where,
         hint=f"use small letters, digits and dashes, for example {proposal}",

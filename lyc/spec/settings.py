@@ -54,6 +54,8 @@ SETTINGS: tuple[Setting, ...] = (
             "--gateway-port", "gateway_port", "port"),
     Setting("controller", "LYC_CONTROLLER", "local", "Which controller to talk to.",
             "--controller", "controller", choices=("local",)),
+    Setting("ssh_config", "LYC_SSH_CONFIG", "~/.ssh/config", "Configuration of OpenSSH for reaching hosts.",
+            "--ssh-config", "ssh_config", "path"),
     Setting("log_level", "LYC_LOG_LEVEL", "info", "What the controller logs.",
             "--log-level", "log_level", choices=("debug", "info", "warning", "error")),
     Setting("prices", "LYC_PRICES", "", "Table of what GPUs cost, over lyc's own; see docs/gpus.md.",
@@ -84,7 +86,8 @@ CREDENTIALS: tuple[Setting, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, decided. Paths are absolute. gateway_port 0 = choose a free one.
+    """All settings, decided. Paths are absolute. gateway_port 0 = choose a free one. ssh_config
+    None = what OpenSSH reads by itself.
 
     origins: name → where the value came from: the flag, the environment's name, `config.toml`, or `default`.
     """
@@ -94,6 +97,7 @@ class Settings:
     engines: Path
     gateway_host: str
     gateway_port: int
+    ssh_config: Path | None
     controller: str
     log_level: str
     prices: Path | None
@@ -144,8 +148,8 @@ class Settings:
 
     def shared(self) -> dict[str, str]:
         """By environment name: what a controller decides for all that talk to it, whatever they are told themselves."""
-        names = ("cache", "engines", "gateway_host", "gateway_port")
-        return {row(name).env: str(getattr(self, name)) for name in names}
+        names = ("cache", "engines", "gateway_host", "gateway_port", "ssh_config")
+        return {row(name).env: str(value) for name in names if (value := getattr(self, name)) is not None}
 
     def unheard(self, running: Mapping[str, str]) -> dict[str, str]:
         """What the user said here that a running controller with the `shared` settings `running` does not do."""
@@ -204,6 +208,7 @@ def resolve(
         engines=path("engines") or cache / "engines",
         gateway_host=_address(values.get("gateway_host", "127.0.0.1"), origins["gateway_host"]),
         gateway_port=_port(values.get("gateway_port", "8484"), origins["gateway_port"]),
+        ssh_config=path("ssh_config"),
         controller=_choice("controller", values, origins),
         log_level=_choice("log_level", values, origins),
         prices=path("prices"),

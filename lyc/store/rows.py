@@ -1,4 +1,4 @@
-"""Rows ↔ records. Nested values (spec, plan, error, request) are JSON text in one column."""
+"""Rows ↔ records. Nested values (spec, plan, error, request, facts) are JSON text in one column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter
 
 T = TypeVar("T")
-_NESTED = frozenset({"spec", "plan", "error", "request", "result", "data", "reported"})
+_NESTED = frozenset({"spec", "plan", "error", "request", "result", "data", "reported", "facts", "fingerprints"})
 
 
 @cache
@@ -31,7 +31,12 @@ def to_row(record: object) -> dict[str, Any]:
 def to_column(value: Any) -> Any:
     """One value as its column holds it: records and dicts as JSON text."""
     plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    return json.dumps(plain, default=str, sort_keys=True) if isinstance(plain, dict) else plain
+    return json.dumps(plain, default=_plain, sort_keys=True) if isinstance(plain, dict | tuple | list) else plain
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for."""
+    return sorted(value, key=str) if isinstance(value, frozenset | set) else str(value)
 
 
 def from_row(cls: type[T], row: Mapping[str, Any]) -> T:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION = 2
+VERSION = 3
 
 STEPS: dict[int, tuple[str, ...]] = {
     2: ("ALTER TABLE releases ADD COLUMN reported TEXT",),
+    3: (),  # the table of hosts, which is made where it is not there
 }
 """Statements that bring a database from the version before to this one."""
 
@@ -99,4 +100,17 @@ EVENTS = Table(
     Column("at", Float, nullable=False),
     Column("kind", String, nullable=False),
     Column("data", Text, nullable=False),
+)
+
+HOSTS = Table(
+    "hosts",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("port", Integer),
+    Column("fingerprints", Text, nullable=False),
+    Column("added_at", Float, nullable=False),
+    Column("facts", Text),
+    Column("error", Text),
+    Column("seen_at", Float),
 )

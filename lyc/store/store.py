@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DatabaseError
 from lyc.errors import Failed, NotFound
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica
 from lyc.records.engine import Reported
+from lyc.records.host import Host, KnownHost, RemoteFacts
 from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationState
 from lyc.store import schema
@@ -203,6 +205,32 @@ class Store:
     def put_key(self, key: Key) -> None:
         self._put(schema.KEYS, key)
 
+    # hosts
+    def hosts(self) -> list[KnownHost]:
+        """By name."""
+        return [_known_host(row) for row in self._rows(select(schema.HOSTS).order_by("name"))]
+
+    def host(self, name: str) -> KnownHost:
+        """Raises NotFound `no-such-host`."""
+        rows = self._rows(select(schema.HOSTS).where(schema.HOSTS.c.name == name))
+        if not rows:
+            raise NotFound("no-such-host", f"there is no host {name!r}", hint="lyc hosts ls")
+        return _known_host(rows[0])
+
+    def put_host(self, known: KnownHost) -> None:
+        seen = {"facts": to_column(known.facts), "error": to_column(known.error), "seen_at": known.seen_at}
+        self._put(schema.HOSTS, known.host, **seen)
+
+    def saw_host(self, known: KnownHost) -> None:
+        """Store what a look found; nothing happens if the host was removed meanwhile."""
+        seen = {"facts": to_column(known.facts), "error": to_column(known.error), "seen_at": known.seen_at}
+        with self._write() as connection:
+            connection.execute(update(schema.HOSTS).where(schema.HOSTS.c.name == known.host.name).values(seen))
+
+    def remove_host(self, name: str) -> None:
+        with self._write() as connection:
+            connection.execute(delete(schema.HOSTS).where(schema.HOSTS.c.name == name))
+
     # operations
     def put_operation(self, operation: Operation) -> None:
         self._put(schema.OPERATIONS, operation)
@@ -229,6 +257,12 @@ class Store:
         table = schema.EVENTS
         statement = select(table).where(table.c.operation == operation, table.c.seq > after).order_by(table.c.seq)
         return [from_row(OperationEvent, row) for row in self._rows(statement)]
+
+
+def _known_host(row: dict[str, Any]) -> KnownHost:
+    facts = None if row["facts"] is None else from_row(RemoteFacts, json.loads(row["facts"]))
+    error = None if row["error"] is None else json.loads(row["error"])
+    return KnownHost(from_row(Host, row), facts, error, row["seen_at"])
 
 
 def _configure(connection: Any, _record: object) -> None:

@@ -23,9 +23,10 @@ from lyc.records.deployment import (
     Speculative,
 )
 from lyc.records.engine import Reported
+from lyc.records.host import Disk, GpuProcess, Host, KnownHost, RemoteFacts
 from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationKind, OperationState
-from lyc.records.plan import EngineBuild, Plan
+from lyc.records.plan import Accelerator, EngineBuild, Plan
 from lyc.store import Store
 
 
@@ -158,3 +159,39 @@ def test_a_database_of_an_older_lyc_is_brought_up_to_date(tmp_path: Path) -> Non
     assert opened.releases("d")[0].reported is None
     opened.set_reported("d", 1, Reported(weights=5, kv_blocks=7))
     assert Store(path).releases("d")[0].reported == Reported(weights=5, kv_blocks=7)
+
+
+def host(name: str = "gpu1") -> KnownHost:
+    card = Accelerator("h100", "NVIDIA H100 80GB HBM3", 85520809984, 85000000000, 90, "GPU-1")
+    facts = RemoteFacts(
+        "h", "Debian", "6.1", "x86_64", "root", "/root", "boot", 8, 1 << 35, None, (Disk("/", 5, 4),),
+        cpu_flags=frozenset({"avx2", "fma"}), accelerators=(card,), processes=(GpuProcess("GPU-1", 7, "a, b", 9),),
+        cuda=(13, 0), runtimes={"docker": "28.3"}, reaches={"https://a": True}, missing=("rsync",), looked_at=2.5,
+    )  # fmt: skip
+    return KnownHost(Host(name, "root@box", 2222, ("SHA256:a", "SHA256:b"), 1.0), facts, None, 2.5)
+
+
+def test_hosts_come_back_as_they_went_in(store: Store) -> None:
+    bare = KnownHost(Host("alias", "box"))
+    store.put_host(host())
+    store.put_host(bare)
+    assert store.hosts() == [bare, host()]
+    assert store.host("gpu1") == host()
+    failed = KnownHost(host().host, host().facts, {"ref": "host-unreachable"}, 3.0)
+    store.saw_host(failed)
+    assert store.host("gpu1") == failed
+    store.remove_host("gpu1")
+    store.saw_host(failed)  # a look that ends after its host was forgotten does not bring it back
+    with pytest.raises(NotFound, match="gpu1"):
+        store.host("gpu1")
+
+
+def test_a_database_from_before_hosts_gets_their_table(tmp_path: Path) -> None:
+    path = tmp_path / "lyc.db"
+    Store(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        old.execute("DROP TABLE hosts")
+        old.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+    opened = Store(path)
+    opened.put_host(host())
+    assert Store(path).hosts() == [host()]

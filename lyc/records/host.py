@@ -1,0 +1,138 @@
+"""A machine reached over SSH: where it is, who it proved to be, and what a look at it found."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from lyc.records.plan import Accelerator
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine that lyc may use.
+
+    address: what OpenSSH takes, `user@box`, `box` or an alias of the user's `~/.ssh/config`, without a port. port:
+    None = what OpenSSH's configuration says. fingerprints: `SHA256:…` of each host key that was accepted. Times:
+    epoch seconds.
+    """
+
+    name: str
+    address: str
+    port: int | None = None
+    fingerprints: tuple[str, ...] = ()
+    added_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ran to its end on a host. code: its exit status; a death by signal N is 128 + N, as a shell
+    says.
+    """
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The filesystem that holds `path`. Bytes."""
+
+    path: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that holds memory of a card. used: bytes."""
+
+    gpu: str  # uuid of the card
+    pid: int
+    name: str
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """What one round trip to a host found. None (of a text: empty) = it could not be told; bytes and epoch seconds.
+
+    os: as it calls itself; os_id: `debian`, `nixos`; system: `Linux`. kernel: its release. boot_id: changes with every
+    start of the machine. cpus, memory_total and memory_available are what this account may use. cuda: newest that the
+    driver supports; gpu_problem, gpu_status: what nvidia-smi said and ended with when it could not tell of the cards;
+    gpus_seen: NVIDIA cards on the PCI bus, driver or not. systemd: version, None where PID 1 is another. container:
+    what kind of container the host itself is. sudo: none | password | free (free for root). runtimes: container
+    runtimes that this user may use, with their versions; runtimes_denied: the others and why. toolkit: version of
+    NVIDIA's container toolkit. clock_skew: the host's clock minus ours. reaches: URL → whether it answered. missing:
+    tools that were looked for and are not there. looked_at: when, by our clock. round_trip: seconds of the look.
+    """
+
+    hostname: str
+    os: str
+    kernel: str
+    machine: str
+    user: str
+    home: str
+    boot_id: str
+    cpus: int | None
+    memory_total: int | None
+    memory_available: int | None
+    disks: tuple[Disk, ...]
+    cpu_flags: frozenset[str] = frozenset()
+    libc: str | None = None
+    accelerators: tuple[Accelerator, ...] = ()
+    processes: tuple[GpuProcess, ...] = ()
+    mig: bool = False
+    driver: str | None = None
+    cuda: tuple[int, int] | None = None
+    systemd: int | None = None
+    sudo: str = "none"
+    runtimes: dict[str, str] = field(default_factory=dict)
+    clock_skew: float | None = None
+    reaches: dict[str, bool] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    system: str = ""
+    os_id: str = ""
+    cpu_model: str = ""
+    home_writable: bool | None = None
+    container: str | None = None
+    gpu_problem: str | None = None
+    gpu_status: int | None = None
+    gpus_seen: int | None = None
+    runtimes_denied: dict[str, str] = field(default_factory=dict)
+    toolkit: str | None = None
+    looked_at: float = 0.0
+    round_trip: float = 0.0
+
+
+class CheckState(enum.StrEnum):
+    """What a check came to, the worst first. UNKNOWN: what it needs could not be told."""
+
+    FAILED = "failed"
+    WARNING = "warning"
+    UNKNOWN = "unknown"
+    PASSED = "passed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One requirement held against a host. found: what is there; why: what hangs on it; remedy: what to type."""
+
+    name: str
+    state: CheckState
+    found: str
+    why: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHost:
+    """A host with its last look. error: the document of what kept the last look from succeeding; facts are then those
+    of an earlier one, if there was one. seen_at: when it was last tried.
+    """
+
+    host: Host
+    facts: RemoteFacts | None = None
+    error: dict[str, object] | None = None
+    seen_at: float | None = None

@@ -1,0 +1,7 @@
+"""The lab's own tests use it as others do."""
+
+from __future__ import annotations
+
+from tests.lab.fixtures import lab, machine, machines
+
+__all__ = ["lab", "machine", "machines"]

@@ -1,0 +1,164 @@
+"""The lab does what it says: hosts are real, faults are real, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.lab.control_group import ControlGroup
+from tests.lab.lab import Lab
+from tests.lab.machine import Machine
+from tests.lab.rootfs import cache
+
+pytestmark = pytest.mark.slow
+Borrow = Callable[[int], list[Machine]]
+
+
+def banner(machine: Machine, port: int = 22) -> bytes:
+    with machine.network.dial(machine.address, port) as connection:
+        connection.settimeout(1.5)
+        try:
+            return connection.recv(4)
+        except TimeoutError:
+            return b""
+
+
+def test_hosts_are_whole_machines(machines: Borrow) -> None:
+    one, two = machines(2)
+    for command in ("hostname", "cat /etc/machine-id", "cat /proc/sys/kernel/random/boot_id", "cat /etc/ssh/*.pub"):
+        assert one.shell(command) != two.shell(command)
+    assert one.shell("systemctl is-system-running --wait || true").strip() in ("running", "degraded")
+    assert one.shell("su ubuntu -c 'sudo -n id -u'").strip() == "0"
+    assert one.shell("su plain -c 'sudo -n id -u' 2>&1 || true").strip() != "0"
+
+
+def test_this_machines_own_network_is_left_alone(machine: Machine) -> None:
+    links = subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
+    assert "br0" not in links
+    assert f"v{machine.name}" not in links
+
+
+def test_power(machine: Machine) -> None:
+    before = machine.boot_id()
+    machine.power_cut()
+    assert not machine.on
+    with pytest.raises(OSError, match=r"."):
+        banner(machine)
+    machine.start()
+    machine.wait()
+    between = machine.boot_id()
+    machine.reboot()
+    assert len({before, between, machine.boot_id()}) == 3
+
+
+def test_frozen_then_thawed(machine: Machine) -> None:
+    machine.freeze()
+    assert banner(machine) == b""
+    machine.thaw()
+    assert banner(machine) == b"SSH-"
+
+
+def test_cable_out_and_in(machine: Machine) -> None:
+    machine.cut()
+    with pytest.raises(ConnectionError):
+        banner(machine)
+    machine.join()
+    assert banner(machine) == b"SSH-"
+
+
+def test_firewall(machine: Machine) -> None:
+    machine.shell("systemd-run --unit=web python3 -m http.server 8000")
+    machine.blackhole(22)
+    with pytest.raises(ConnectionError):
+        banner(machine)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            machine.network.dial(machine.address, 8000).close()
+            break
+        except ConnectionError:
+            continue
+    else:
+        pytest.fail("another port is closed too")
+    machine.unblackhole()
+    assert banner(machine) == b"SSH-"
+    machine.shell("systemctl stop web")
+
+
+def round_trip(machine: Machine) -> float:
+    began = time.monotonic()
+    assert banner(machine) == b"SSH-"
+    return time.monotonic() - began
+
+
+def test_slow_link(machine: Machine) -> None:
+    fast = min(round_trip(machine) for _ in range(3))
+    machine.shape(delay_ms=100)
+    assert 0.3 < min(round_trip(machine) for _ in range(2)) - fast < 1.0
+    machine.shape()
+    assert min(round_trip(machine) for _ in range(3)) - fast < 0.1
+
+
+def test_full_disk(machine: Machine) -> None:
+    machine.fill()
+    with pytest.raises(RuntimeError, match="No space left"):
+        machine.shell("head -c 100000 /dev/zero >/root/x")
+    machine.unfill()
+    machine.shell("head -c 100000 /dev/zero >/root/x")
+
+
+def test_nvidia_smi_says_what_it_is_told(machine: Machine) -> None:
+    machine.nvidia_smi({"--query-gpu=*": "0, H100\n", "": "table\n"})
+    assert machine.shell("nvidia-smi --query-gpu=index,name --format=csv") == "0, H100\n"
+    assert machine.shell("nvidia-smi") == "table\n"
+    machine.nvidia_smi({"*": "has failed\n"}, code=9)
+    with pytest.raises(RuntimeError, match="ended with 9"):
+        machine.shell("nvidia-smi -L")
+
+
+def test_a_host_that_was_mistreated_comes_back_well(lab: Lab) -> None:
+    (one,) = lab.borrow()
+    one.shape(delay_ms=50)
+    one.cut()
+    one.fill()
+    one.freeze()
+    lab.give_back([one])
+    (again,) = lab.borrow()
+    assert again is one
+    assert again.shell("echo well >/root/x; cat /root/x") == "well\n"
+    lab.give_back([again], spoiled=True)
+    assert not one.folder.exists()
+    assert not one.network.of(one.name).exists()
+
+
+KILLED = """
+import os, sys, time
+from tests.lab.lab import Lab
+lab = Lab()
+machine, = lab.borrow()
+machine.shape(delay_ms=5)
+print(lab.name, flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, env=env) as run:
+        assert run.stdout
+        name = run.stdout.readline().strip()
+        run.send_signal(signal.SIGKILL)
+    left = ControlGroup(name)
+    assert left.pids()
+    Lab().close()
+    assert left.pids() == []
+    assert not (cache() / "labs" / name).exists()
+    assert list(Path("/run/netns").glob(f"{name}*")) == []
+    assert name not in Path("/proc/self/mounts").read_text()
