@@ -37,7 +37,7 @@ def _fits(name: str, facts: FactsDocument, planned: Planned, model: str) -> Chec
     """What a deploy of the model would decide there now."""
     from lyc.engines import quantization
     from lyc.engines.versions import pinned
-    from lyc.planning import plan
+    from lyc.planning.host import plan
     from lyc.records.deployment import DeploymentSpec
 
     there = _host_facts(name, facts)

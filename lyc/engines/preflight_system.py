@@ -13,7 +13,7 @@ from lyc.units import GIB, show_bytes, show_duration
 
 _FAILED, _WARNING, _UNKNOWN, _PASSED = CheckState
 _LEAST_MEMORY = 3 * GIB
-"""What the smallest model needs: see the measurements in `lyc.planning.memory`."""
+"""What the smallest model needs: see the measurements in `lyc.planning.host.memory`."""
 _MEMORY_ON_GPU = 8 * GIB
 """An idle engine for CUDA holds 4 to 6 GiB of host memory; below this, loading weights begins to swap."""
 _ROOM = 2 * GIB

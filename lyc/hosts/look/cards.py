@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lyc.hosts import nvidia
 from lyc.hosts.look.sections import Section, Sections
-from lyc.planning.cards import of_product
+from lyc.planning.catalogue.cards import of_product
 from lyc.records.host import GpuProcess
 from lyc.records.plan import Accelerator
 from lyc.units import MIB
