@@ -109,9 +109,9 @@ def test_slow_link(machine: Machine) -> None:
 def test_full_disk(machine: Machine) -> None:
     machine.fill()
     with pytest.raises(RuntimeError, match="No space left"):
-        machine.shell("head -c 100000 /dev/zero >/root/x")
+        machine.shell("head -c 100000 /dev/zero >/srv/x")
     machine.unfill()
-    machine.shell("head -c 100000 /dev/zero >/root/x")
+    machine.shell("head -c 100000 /dev/zero >/srv/x")
 
 
 def test_nvidia_smi_says_what_it_is_told(machine: Machine) -> None:
@@ -132,7 +132,7 @@ def test_a_host_that_was_mistreated_comes_back_well(lab: Lab) -> None:
     lab.give_back([one])
     (again,) = lab.borrow()
     assert again is one
-    assert again.shell("echo well >/root/x; cat /root/x") == "well\n"
+    assert again.shell("echo well >/srv/x; cat /srv/x") == "well\n"
     lab.give_back([again], spoiled=True)
     assert not one.folder.exists()
     assert not one.network.of(one.name).exists()

@@ -204,23 +204,23 @@ def test_200_milliseconds_away(remote: SshRemote, machine: Machine) -> None:
         took.append(time.monotonic() - began)
     assert 0.2 < min(took) < 0.8  # a round trip or two, not those of a new connection
     data = os.urandom(4 * MIB)
-    remote.put(data, "/root/far")
-    assert remote.get("/root/far", most=4 * MIB) == data
+    remote.put(data, "/srv/far")
+    assert remote.get("/srv/far", most=4 * MIB) == data
 
 
 def test_a_full_disk(remote: SshRemote, machine: Machine) -> None:
-    remote.put(b"old", "/root/file")
+    remote.put(b"old", "/srv/file")
     machine.fill(leave=2 * MIB)
     with pytest.raises(Failed) as caught:
-        remote.put(os.urandom(8 * MIB), "/root/file")
+        remote.put(os.urandom(8 * MIB), "/srv/file")
     assert caught.value.ref == "remote-put-failed"
     assert "No space left" in caught.value.why
-    assert remote.get("/root/file") == b"old"
-    assert remote.run(["sh", "-c", "ls -A /root | grep lyc- || true"]).stdout == b""
+    assert remote.get("/srv/file") == b"old"
+    assert remote.run(["sh", "-c", "ls -A /srv | grep lyc- || true"]).stdout == b""
 
 
 def test_power_cut_while_a_file_comes(remote: SshRemote, machine: Machine, tmp_path: Path) -> None:
-    remote.put(b"old", "/root/file", mode=0o600)
+    remote.put(b"old", "/srv/file", mode=0o600)
     (tmp_path / "big").write_bytes(bytes(1))
     with (tmp_path / "big").open("wb") as file:
         file.truncate(1024 * MIB)
@@ -228,19 +228,19 @@ def test_power_cut_while_a_file_comes(remote: SshRemote, machine: Machine, tmp_p
 
     def send() -> None:
         try:
-            remote.put(tmp_path / "big", "/root/file", mode=0o600)
+            remote.put(tmp_path / "big", "/srv/file", mode=0o600)
         except LycError as error:
             failed.append(error)
 
     sender = threading.Thread(target=send)
     sender.start()
-    arriving = machine.root / "root"
+    arriving = machine.root / "srv"
     awaited(lambda: sum(path.stat().st_size for path in arriving.glob(".file.lyc-*")) > MIB, 30, "bytes arrive")
     machine.power_cut()
     sender.join(60)
     assert [type(error) for error in failed] == [Unreachable]
     machine.start()
     machine.wait()
-    assert remote.get("/root/file") == b"old"
+    assert remote.get("/srv/file") == b"old"
     for path in arriving.glob(".file.lyc-*"):
         path.unlink()
