@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 SUBNET = "10.77.0"
+RUN_SECONDS = 60.0
+"""No command of the lab takes as long; one that does hangs."""
 DIAL = Path(__file__).with_name("dial.py")
 
 
 def run(*argv: str | Path, check: bool = True, stdin: str = "") -> str:
     """A command's output, both streams. Raises RuntimeError with it, unless `check` is off."""
-    done = subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=RUN_SECONDS
+    )  # fmt: skip
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, argv))} ended with {done.returncode}: {done.stdout}")
     return done.stdout

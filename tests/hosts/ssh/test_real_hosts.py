@@ -234,7 +234,7 @@ def test_power_cut_while_a_file_comes(remote: SshRemote, machine: Machine, tmp_p
 
     sender = threading.Thread(target=send)
     sender.start()
-    arriving = machine.root / "root"
+    arriving = machine.root / "srv"
     awaited(lambda: sum(path.stat().st_size for path in arriving.glob(".file.lyc-*")) > MIB, 30, "bytes arrive")
     machine.power_cut()
     sender.join(60)
