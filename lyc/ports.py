@@ -151,8 +151,10 @@ class Remote(Protocol):
         ...
 
     def stream(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[bytes]:
-        """The lines of a command's output (stdout and stderr as they come) until it ends. Closing it ends the
-        command.
+        """The lines of a command's output (stdout and stderr as they come), without their ends, until it ends.
+
+        Closing it ends the command. After the last line it raises Failed `remote-command-failed` for a status other
+        than 0.
         """
         ...
 
