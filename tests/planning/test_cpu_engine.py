@@ -107,9 +107,7 @@ def assert_foretold(made: Plan, said: Reported) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_kv_cache_of_hybrids(
-    family: str, engine_bin: Path, tiny: TinyModels, work: Path, tmp_path: Path
-) -> None:
+def test_the_kv_cache_of_hybrids(family: str, engine_bin: Path, tiny: TinyModels, work: Path, tmp_path: Path) -> None:
     model = model_of(family, tiny, tmp_path / "model")
     made = planned(model, facts_of(model), max_model_len=2048, engine_args={"load-format": "dummy"})
     with running(made, target(engine_bin, work, model)) as engine:
