@@ -43,7 +43,7 @@ def gpus(  # noqa: PLR0917  Typer hands them over by name
     as_json: Json = False,
 ) -> None:
     """List the GPUs that lyc knows, or show one."""
-    from lyc.engines.versions import VLLM_VERSION
+    from lyc.engines.versions import pinned
     from lyc.planning.catalogue.cards import CARDS, find
     from lyc.planning.catalogue.prices import parse_residency
 
@@ -51,7 +51,7 @@ def gpus(  # noqa: PLR0917  Typer hands them over by name
     output = session.output
     book = price_book(price, prices, session.settings)
     allowed = None if residency is None else parse_residency(residency)
-    version = tuple(int(part) for part in VLLM_VERSION.split("."))
+    version = pinned(on_cpu=False).release
     if name is not None:
         card = find(name, "NAME")
         offers = book.of(card, allowed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,7 +50,7 @@ class Planned:
         """Bytes of the checkpoint; by what its tensors must be where config.json alone is there."""
         if self.facts.weights_bytes is not None or not self.facts.tensors:
             return self.facts.weights_bytes
-        return sum(group.count * math.prod(group.shape) * _bits(group.dtype) // 8 for group in self.facts.tensors)
+        return self.facts.stored_bytes
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -79,7 +78,7 @@ def find(written: str, adapter: str | None, look: Look, *, cwd: Path) -> Planned
     listing, read = look(ref)
     if not _is_adapter(listing):
         facts = inspect(listing, read, weights_needed=False)
-        model = _with_layers(Planned(written, listing.ref, facts, sibling=sibling(listing, read)))
+        model = _with_layers(Planned(written, listing.ref, facts, sibling=sibling(facts, listing, read)))
         if adapter is None:
             return model
         adapter_ref = parse_model(adapter, cwd=cwd)
@@ -107,12 +106,6 @@ def draft(wish: Speculative, planned: Planned, look: Look, *, cwd: Path) -> Draf
     # What is installed where the endpoint will run is not known here.
     speculative.check(wish, planned.facts, facts, versions.pinned(on_cpu=False), {"arctic-inference"})
     return Draft(wish.method, wish.tokens or speculative.METHODS[wish.method].tokens, facts)
-
-
-def _bits(dtype: str) -> int:
-    """Of one element of a dtype as safetensors names it: `BF16`, `F8_E4M3`, `BOOL`."""
-    digits = re.search(r"\d+", dtype)
-    return int(digits[0]) if digits else 8
 
 
 def _is_adapter(listing: Listing) -> bool:

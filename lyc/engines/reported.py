@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 from lyc.engines.progress import bare
 from lyc.records.engine import Reported
@@ -25,7 +26,7 @@ _BLOCKS = re.compile(r'^vllm:cache_config_info\{.*\bnum_gpu_blocks="(\d+)"', re.
 def heard(so_far: Reported, line: str) -> Reported:
     """`so_far` with what `line` adds; the first word on each figure holds (the ranks after it say the same)."""
     said = bare(line)
-    found: dict[str, int | float] = {}
+    found: dict[str, Any] = {}
     for name, pattern in _SIZES:
         if match := pattern.search(said):
             found[name] = round(float(match[1]) * GIB)
@@ -34,7 +35,7 @@ def heard(so_far: Reported, line: str) -> Reported:
     if match := _CONCURRENCY.search(said):
         found["concurrency"] = float(match[1])
     news = {name: value for name, value in found.items() if getattr(so_far, name) is None}
-    return dataclasses.replace(so_far, **news) if news else so_far  # type: ignore[arg-type]
+    return dataclasses.replace(so_far, **news) if news else so_far
 
 
 def blocks(metrics: str) -> int | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lyc.errors import SpecError
+from lyc.records.architecture import DTYPE_BITS
 from lyc.records.model import SourceFile
 
 Read = Callable[[SourceFile, int, int | None], bytes]
@@ -23,11 +24,6 @@ LONGEST = 100_000_000
 
 _INT, _SPAN = frozenset({int}), [int, int]
 _FIRST = 64 << 10  # one request reads most headers whole
-BITS = {
-    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
-    "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +117,7 @@ def _size(dtype: str, shape: tuple[int, ...]) -> int:
     """Bits; -1 for an impossible shape, -2 for a dtype whose width is not known."""
     if any(side < 0 for side in shape):
         return -1
-    bits = BITS.get(dtype)
+    bits = DTYPE_BITS.get(dtype)
     return -2 if bits is None else math.prod(shape) * bits
 
 

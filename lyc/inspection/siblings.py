@@ -29,10 +29,10 @@ _SCHEMES: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def sibling(listing: Listing, read: Read, scheme: str = W4A16) -> ModelFacts | None:
-    """The facts of such a checkpoint; None for a model that is quantized already. Raises what `inspect` raises."""
+def sibling(facts: ModelFacts, listing: Listing, read: Read, scheme: str = W4A16) -> ModelFacts | None:
+    """The facts of such a checkpoint of the model with `facts`; None for one that is quantized already."""
     file = listing.file("config.json")
-    if file is None or inspect(listing, read, weights_needed=False).quantization is not None:
+    if file is None or facts.quantization is not None:
         return None
     config = json.dumps({**read_object(file, read), "quantization_config": _SCHEMES[scheme]}).encode()
     alone = Listing(listing.ref, (SourceFile("config.json", len(config)),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 
@@ -142,6 +143,14 @@ class Architecture:
     unknown: tuple[str, ...] = ()
 
 
+DTYPE_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+"""Of one element, by the dtypes of safetensors."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorGroup:
     """Tensors of a checkpoint that are alike.
@@ -160,6 +169,11 @@ class TensorGroup:
     @property
     def count(self) -> int:
         return max(len(self.layers), 1) * max(self.experts, 1)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them. A dtype that safetensors does not have counts 16 bits."""
+        return self.count * math.prod(self.shape) * DTYPE_BITS.get(self.dtype, 16) // 8
 
 
 class TensorsFrom(enum.StrEnum):

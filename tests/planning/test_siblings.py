@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lyc.inspection import inspect
 from lyc.inspection.siblings import sibling
 from lyc.planning.catalogue.cards import CARDS
 from lyc.planning.fit import fit
@@ -19,7 +20,11 @@ CONFIGS = Path(__file__).parent / "measured" / "configs"
 def of(name: str) -> ModelFacts | None:
     text = (CONFIGS / f"{name}.json").read_bytes()
     listing = Listing(ModelRef(SourceKind.LOCAL, f"/{name}"), (SourceFile("config.json", len(text)),))
-    return sibling(listing, lambda _file, start, length: text[start:][: length or None])
+
+    def read(_file: SourceFile, start: int, length: int | None) -> bytes:
+        return text[start:][: length or None]
+
+    return sibling(inspect(listing, read, weights_needed=False), listing, read)
 
 
 def test_it_weighs_what_a_published_one_was_logged_with() -> None:

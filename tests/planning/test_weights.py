@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from lyc.planning.weights import weights
 from lyc.planning.weights.active import active_bytes, distinct
-from lyc.planning.weights.reconciled import stored_bytes
 from lyc.records.architecture import AdapterFacts, Experts
 from lyc.records.model import ModelFacts
 from lyc.records.serving import Draft, Serving, Stage
@@ -79,7 +78,7 @@ MODELS = [
 @pytest.mark.parametrize("model", MODELS)
 def test_all_ranks_together_hold_at_least_the_checkpoint(model: ModelFacts) -> None:
     for tp in (1, 2, 4, 8):
-        assert tp * size(model, made.serving(tp=tp)) >= stored_bytes(model)
+        assert tp * size(model, made.serving(tp=tp)) >= model.stored_bytes
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -177,7 +176,7 @@ def test_a_quantized_latent_model_keeps_an_unpacked_copy_of_its_up_projection() 
 
 
 def test_an_index_total_settles_what_the_configuration_leaves_open() -> None:
-    stored = stored_bytes(made.LLAMA_8B)
+    stored = made.LLAMA_8B.stored_bytes
     exact = size(made.LLAMA_8B, made.serving())
     told = made.from_config(made.LLAMA_8B, stored + stored // 50)
     assert size(told, made.serving()) == pytest.approx(exact * 1.02, rel=0.001)
@@ -186,20 +185,20 @@ def test_an_index_total_settles_what_the_configuration_leaves_open() -> None:
 
 
 def test_a_tied_table_that_the_checkpoint_stores_twice_is_loaded_once() -> None:
-    twice = made.from_config(made.QWEN3_600M, stored_bytes(made.QWEN3_600M) + 151936 * 1024 * 2)
+    twice = made.from_config(made.QWEN3_600M, made.QWEN3_600M.stored_bytes + 151936 * 1024 * 2)
     assert size(twice, made.serving()) == size(made.QWEN3_600M, made.serving())
 
 
 def test_a_head_that_the_total_leaves_no_room_for_is_tied() -> None:
     table = 128256 * 4096 * 2
-    told = made.from_config(made.LLAMA_8B, stored_bytes(made.LLAMA_8B) - table)
+    told = made.from_config(made.LLAMA_8B, made.LLAMA_8B.stored_bytes - table)
     assert size(made.LLAMA_8B, made.serving()) - size(told, made.serving()) == pytest.approx(table, abs=2 * MIB)
 
 
 @pytest.mark.parametrize("part", [0.36, 0.53])
 def test_a_total_far_below_16_bit_is_a_quantized_checkpoint(part: float) -> None:
     """config.json does not say so, but the files do: linear layers shrink, tables stay."""
-    stored = stored_bytes(made.LLAMA_8B)
+    stored = made.LLAMA_8B.stored_bytes
     told = made.from_config(made.LLAMA_8B, int(stored * part))
     assert size(told, made.serving()) == pytest.approx(stored * part, rel=0.02)
     assert _term(told, made.serving(), "embedding and head") == 2 * 128256 * 4096 * 2
@@ -207,13 +206,13 @@ def test_a_total_far_below_16_bit_is_a_quantized_checkpoint(part: float) -> None
 
 
 def test_a_float32_total_does_not_scale_what_loads_in_16_bit() -> None:
-    told = made.from_config(made.LLAMA_8B, 2 * stored_bytes(made.LLAMA_8B))
+    told = made.from_config(made.LLAMA_8B, 2 * made.LLAMA_8B.stored_bytes)
     assert size(told, made.serving()) == size(made.LLAMA_8B, made.serving())
 
 
 def test_active_bytes_of_a_dense_model_are_all_but_the_embedding() -> None:
     found = active_bytes(made.LLAMA_8B, made.serving())
-    assert found == stored_bytes(made.LLAMA_8B) - 128256 * 4096 * 2
+    assert found == made.LLAMA_8B.stored_bytes - 128256 * 4096 * 2
     assert active_bytes(made.LLAMA_8B, made.serving(tp=2)) == pytest.approx(found, rel=0.001)
 
 
@@ -221,7 +220,7 @@ def test_active_bytes_of_a_mixture_grow_with_the_batch() -> None:
     sizes = [active_bytes(made.DEEPSEEK_LITE, made.serving(), batch) for batch in (1, 2, 16, 256, 4096)]
     assert sizes == sorted(sizes)
     assert sizes[0] < 0.2 * sizes[-1]
-    everything = stored_bytes(made.DEEPSEEK_LITE) - 102400 * 2048 * 2
+    everything = made.DEEPSEEK_LITE.stored_bytes - 102400 * 2048 * 2
     assert sizes[-1] == pytest.approx(everything, rel=0.001)
 
 

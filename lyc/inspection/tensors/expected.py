@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from lyc.inspection.families import Family, family
-from lyc.inspection.safetensors_header import BITS
 from lyc.inspection.sections import Sections
 from lyc.inspection.tensors.decoder import decoder
 from lyc.inspection.tensors.encoders import encoders, prefixes
@@ -56,4 +54,4 @@ def _schemes(
 
 def total(groups: Iterable[TensorGroup]) -> int:
     """Bytes of all tensors."""
-    return sum(math.prod(one.shape) * one.count * BITS.get(one.dtype, 8) // 8 for one in groups)
+    return sum(one.size for one in groups)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lyc.planning.activation.moments import Moment, Tensor
+from lyc.planning.activation.moments import Moment, Tensor, total
 from lyc.planning.activation.runner import V0
 from lyc.records.architecture import Architecture, Latent, Layer, Mixer
 from lyc.records.card import Card
@@ -41,17 +41,13 @@ def forward(
         base.append(Tensor("L2 flush", _CACHE_L2.get(card.compute_capability or 0, 50) * MIB))
     pair = not eager and not architecture.name.startswith(_ONE_STREAM)
     kinds = set(layers)
-    mlp = max((_mlp(layer, serving, pair=pair, int8=int8 and not eager) for layer in kinds), key=_total, default=())
-    mixer = max((_mixer(layer, serving) for layer in kinds), key=_total, default=())
-    return Moment("forward", (*base, *max(mlp, mixer, key=_total)))
+    mlp = max((_mlp(layer, serving, pair=pair, int8=int8 and not eager) for layer in kinds), key=total, default=())
+    mixer = max((_mixer(layer, serving) for layer in kinds), key=total, default=())
+    return Moment("forward", (*base, *max(mlp, mixer, key=total)))
 
 
 def _item(serving: Serving) -> int:
     return 4 if serving.dtype == "float32" else 2
-
-
-def _total(tensors: tuple[Tensor, ...]) -> int:
-    return sum(tensor.size for tensor in tensors)
 
 
 def _mlp(layer: Layer, serving: Serving, *, pair: bool, int8: bool) -> tuple[Tensor, ...]:

@@ -25,7 +25,7 @@ class Moment:
 
     @property
     def size(self) -> int:
-        return sum(tensor.size for tensor in self.tensors)
+        return total(self.tensors)
 
     @property
     def formula(self) -> str:
@@ -35,6 +35,11 @@ class Moment:
     def beside(self, kept: Iterable[Tensor]) -> Moment:
         """The same while `kept` lives too."""
         return Moment(self.name, (*self.tensors, *kept))
+
+
+def total(tensors: Iterable[Tensor]) -> int:
+    """Bytes of them all."""
+    return sum(tensor.size for tensor in tensors)
 
 
 def peak(moments: Iterable[Moment]) -> Moment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lyc.planning.activation.encoder import Encoding, encoder, largest_item
 from lyc.planning.activation.experts import experts
 from lyc.planning.activation.forward import forward
-from lyc.planning.activation.moments import Moment, Tensor, peak
+from lyc.planning.activation.moments import Moment, Tensor, peak, total
 from lyc.planning.activation.runner import V0, V1, V2, runner
 from lyc.planning.activation.sampler import rows, sampler
 from lyc.planning.defaults import pools
@@ -52,8 +52,8 @@ def _moments(
     tokens = serving.max_num_batched_tokens
     layers = set(architecture.layers[stage.first : stage.last])
     routed = [experts(layer, hidden, facts, serving, card) for layer in layers]
-    stays = max((one[0] for one in routed), key=_total, default=())
-    inside = max((one[1] for one in routed), key=_total, default=())
+    stays = max((one[0] for one in routed), key=total, default=())
+    inside = max((one[1] for one in routed), key=total, default=())
     kept = [*stays, Tensor("cuBLAS", _cublas(card)), Tensor("small", _SMALL)]
     moments = [forward(architecture, layers, serving, card, runner=found, int8=_int8(facts)).beside(inside)]
     if not stage.embeds:
@@ -93,10 +93,6 @@ def _int8(facts: ModelFacts) -> bool:
     found = list(groups.values()) if isinstance(groups, dict) else []
     inputs = [group.get("input_activations") for group in found if isinstance(group, dict)]
     return any(isinstance(one, dict) and one.get("type") == "int" for one in inputs)
-
-
-def _total(tensors: tuple[Tensor, ...]) -> int:
-    return sum(tensor.size for tensor in tensors)
 
 
 def _cublas(card: Card) -> int:

@@ -16,12 +16,7 @@ def asked(spec: DeploymentSpec, build: EngineBuild) -> Wish:
     words = {plain(name): value for name, value in spec.engine_args.items()}
     words |= {"quantization": spec.quantization} if spec.quantization else {}
     words |= {"max-model-len": str(spec.max_model_len)} if spec.max_model_len else {}
-    return engine_wish(words, version=numbers(build.version), wrong=_bad)
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """`"0.32.0"` → (0, 32, 0)."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return engine_wish(words, version=build.release, wrong=_bad)
 
 
 def given(engine_args: Mapping[str, str], name: str) -> str | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from lyc.errors import NoFit
 from lyc.planning.cache import kv_layout
 from lyc.planning.host import engine_args, memory
-from lyc.planning.weights.reconciled import stored_bytes
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import ModelFacts
 from lyc.records.plan import EngineBuild, Forecast, HostFacts
@@ -95,9 +94,7 @@ def _whole(facts: ModelFacts) -> Stage:
 
 def _forecast(facts: ModelFacts, layout: CacheLayout, available: int, serving: Serving) -> Forecast:
     cache = kv_layout.size(layout, available, serving)
-    return Forecast(
-        facts.weights_bytes or stored_bytes(facts), available, cache.tokens, cache.blocks, cache.concurrency
-    )
+    return Forecast(facts.weights_bytes or facts.stored_bytes, available, cache.tokens, cache.blocks, cache.concurrency)
 
 
 def _no_memory(facts: ModelFacts, host: HostFacts, fixed: int, kv: int, context: int | None) -> NoFit:

@@ -6,15 +6,9 @@ Sources: vLLM's quantization methods (`vllm/model_executor/layers/quantization/*
 
 from __future__ import annotations
 
+from lyc.records.architecture import DTYPE_BITS
 from lyc.records.serving import Serving
 
-STORED = {
-    "F64": 8.0, "I64": 8.0, "U64": 8.0, "C64": 8.0, "F32": 4.0, "I32": 4.0, "U32": 4.0,
-    "F16": 2.0, "BF16": 2.0, "I16": 2.0, "U16": 2.0,
-    "F8_E4M3": 1.0, "F8_E5M2": 1.0, "F8_E8M0": 1.0, "F8_E4M3FNUZ": 1.0, "F8_E5M2FNUZ": 1.0,
-    "I8": 1.0, "U8": 1.0, "BOOL": 1.0, "F6_E2M3": 0.75, "F6_E3M2": 0.75, "F4": 0.5,
-}  # fmt: skip
-"""Bytes of an element by safetensors' dtype, exact in binary."""
 RUNTIME = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "float64": 8}
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 _AT_RUNTIME = frozenset(("weight", "bias", "scales"))
@@ -50,7 +44,7 @@ def element(dtype: str, leaf: str, module: str, serving: Serving) -> float:
         return float(RUNTIME.get(serving.dtype, 2))
     if leaf == "weight.absmax" and serving.version >= _DEQUANTIZED_SCALES:
         return 4.0
-    return STORED.get(dtype, 2.0)
+    return DTYPE_BITS.get(dtype, 16) / 8
 
 
 def kept(leaf: str, *, method: str | None, ordered: bool, expert: bool, hopper: bool) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import prod
 
-from lyc.planning.weights.formats import RUNTIME, STORED
+from lyc.planning.weights.formats import RUNTIME
 from lyc.planning.weights.roles import Kind, Region, role
 from lyc.records.architecture import Architecture, TensorGroup, TensorsFrom, Tower
 from lyc.records.model import ModelFacts
@@ -37,11 +36,6 @@ class Reconciled:
     towers_unsure: Fraction = Fraction(0)
 
 
-def stored_bytes(facts: ModelFacts) -> int:
-    """Bytes of all tensors of the checkpoint as `facts.tensors` has them."""
-    return int(sum(map(_bytes, facts.tensors)))
-
-
 def reconciled(facts: ModelFacts) -> Reconciled:
     """Headers are exact. Else what the total has beyond the tensors is towers where they are missing, a second copy of
     a tied table (which vLLM does not load), or spread over all: over linear layers alone where the checkpoint is
@@ -55,7 +49,7 @@ def reconciled(facts: ModelFacts) -> Reconciled:
     if not architecture.known:
         unsure += Fraction(1, 20)
     without_towers = architecture.towers and not any(role(g.name).region is Region.TOWER for g in facts.tensors)
-    stored = stored_bytes(facts)
+    stored = facts.stored_bytes
     guess = _towers(architecture) if without_towers else 0
     if not facts.weights_bytes or not stored:
         return Reconciled(towers=guess, unsure=unsure, towers_unsure=Fraction(1, 4))
@@ -88,11 +82,11 @@ def _spread(facts: ModelFacts, total: int, stored: int, base: Reconciled) -> Rec
     if ratio > _MOST:
         return replace(base, unsure=Fraction(1, 10), towers_unsure=quarter)
     if facts.quantization is None and ratio >= _LEAST:
-        towers = sum(_bytes(group) for group in facts.tensors if role(group.name).kind is Kind.TOWER)
+        towers = sum(group.size for group in facts.tensors if role(group.name).kind is Kind.TOWER)
         if abs(total - stored) < towers / 2:  # their projectors differ most from what configurations tell
             return replace(base, of_towers=1 + Fraction(int(total - stored), int(towers)), towers_unsure=quarter)
         return replace(base, factor=ratio, of_towers=ratio, unsure=base.unsure + abs(ratio - 1), towers_unsure=quarter)
-    fixed = sum(_bytes(group) for group in facts.tensors if _is_fixed(group))
+    fixed = sum(group.size for group in facts.tensors if _is_fixed(group))
     if total <= fixed or stored <= fixed:
         return replace(base, unsure=Fraction(1, 10), towers_unsure=quarter)
     linear = Fraction(int(total - fixed), int(stored - fixed))
@@ -105,14 +99,10 @@ def _is_fixed(group: TensorGroup) -> bool:
     return role(group.name).kind in (Kind.EMBEDDING, Kind.TOWER, Kind.REST)
 
 
-def _bytes(group: TensorGroup) -> float:
-    return group.count * prod(group.shape) * STORED.get(group.dtype, 2.0)
-
-
 def _table(facts: ModelFacts) -> int:
     """Bytes of one embedding or head, as stored."""
     sizes = [
-        int(prod(group.shape) * STORED.get(group.dtype, 2.0))
+        group.size // group.count
         for group in facts.tensors
         if role(group.name).kind is Kind.EMBEDDING and "per_layer" not in group.name
     ]
