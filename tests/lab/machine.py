@@ -21,6 +21,7 @@ from tests.lab.network import SUBNET, Network, run, system_python
 
 DISK = "4G"
 SSHD_SECONDS = 60.0
+ENTER_SECONDS = 5.0
 BOOT = f'{ENTER}while :; do "$@"; [ $? = 133 ] || exit; done'
 """nspawn ends with 133 where the host asked for a reboot; somebody has to start it again."""
 NVIDIA_SMI = """#!/bin/sh
@@ -214,17 +215,24 @@ class Machine:
         leader = self.leader()
         if leader is None:
             raise RuntimeError(f"{self.name} is off")
-        return run(
-            "nsenter", "-t", str(leader), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "sh", "-c", script, stdin=stdin
-        )
+        return self._enter(leader, script, stdin=stdin)
+
+    @staticmethod
+    def _enter(leader: int, script: str, *, stdin: str = "", timeout: float = 60.0) -> str:
+        inside = ("-m", "-u", "-i", "-n", "-p", "-r", "-w")
+        return run("nsenter", "-t", str(leader), *inside, "sh", "-c", script, stdin=stdin, timeout=timeout)
 
     def boot_id(self) -> str:
         return self.shell("cat /proc/sys/kernel/random/boot_id").strip()
 
     def _quiet_boot_id(self) -> str:
+        """Empty while it is going down or coming up: a shell that enters then may hang, for its PID 1 is ending."""
+        leader = self.leader()
+        if leader is None:
+            return ""
         try:
-            return self.boot_id()
-        except RuntimeError:
+            return self._enter(leader, "cat /proc/sys/kernel/random/boot_id", timeout=ENTER_SECONDS).strip()
+        except (RuntimeError, subprocess.TimeoutExpired):
             return ""
 
     def restart_sshd(self) -> None:

@@ -14,10 +14,10 @@ RUN_SECONDS = 60.0
 DIAL = Path(__file__).with_name("dial.py")
 
 
-def run(*argv: str | Path, check: bool = True, stdin: str = "") -> str:
+def run(*argv: str | Path, check: bool = True, stdin: str = "", timeout: float = RUN_SECONDS) -> str:
     """A command's output, both streams. Raises RuntimeError with it, unless `check` is off."""
     done = subprocess.run(
-        argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=RUN_SECONDS
+        argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=timeout
     )  # fmt: skip
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, argv))} ended with {done.returncode}: {done.stdout}")
