@@ -6,13 +6,13 @@ Sibling adapters meet only here. Every method may be called again after a crash 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from lyc.records.gateway import GatewayConfig, GatewayStatus
 from lyc.records.host import Completed, Host, RemoteFacts
-from lyc.records.model import Listing, ModelRef, Snapshot, SourceFile
+from lyc.records.model import FetchRequest, Listing, ModelRef, Snapshot, SourceFile
 from lyc.records.plan import EngineBuild, HostFacts
 from lyc.records.process import ProcessSpec, ProcessStatus
 from lyc.records.progress import PhaseEvent
@@ -48,6 +48,13 @@ class Source(Protocol):
 
     def local_path(self, listing: Listing, file: SourceFile) -> Path | None:
         """Where the file already lies on this machine, if it does (so that it can be cloned instead of copied)."""
+        ...
+
+    def fetch_requests(self, listing: Listing, *, seconds: float) -> tuple[FetchRequest, ...] | None:
+        """How another machine may fetch each file of the listing by itself, for `seconds` at least.
+
+        None where it cannot: the files lie on this machine alone.
+        """
         ...
 
 
@@ -110,6 +117,57 @@ class Supervisor(Protocol):
         """Kill strays, with their children."""
         ...
 
+    def forget(self, directory: Path) -> None:
+        """Leave nothing of an ended process where it ran. The folder itself, with its log, is the caller's."""
+        ...
+
+
+class Site(Protocol):
+    """One machine on which engines run: this one, or a host over SSH. What the parts below name is on that machine.
+
+    name: `local`, or the host's. compiled: folder where its engines keep what they compiled. environ: what an engine
+    may inherit there. Each part raises Unreachable `host-unreachable` and the like where the machine is another.
+    """
+
+    name: str
+    probe: HostProbe
+    installer: EngineInstaller
+    cache: ModelCache
+    supervisor: Supervisor
+    compiled: Path
+    environ: Mapping[str, str]
+
+    def prepare(self, say: Callable[[str], None]) -> bool:
+        """Make the machine fit to run engines: idempotent, seconds or less the second time. Whether anything changed.
+
+        Refuses with Failed `host-locked` while another controller works on it.
+        """
+        ...
+
+    def folder(self, directory: Path) -> Path:
+        """Where the private folder of the process whose folder here is `directory` lies on that machine."""
+        ...
+
+    def socket(self, socket: Path) -> Path | None:
+        """Where an engine there listens that is to be reached at `socket` here; None: on a port of its loopback."""
+        ...
+
+
+class Sites(Protocol):
+    """All machines, by name."""
+
+    def site(self, host: str) -> Site:
+        """Raises NotFound `no-such-host`. Quick: nothing is asked over the network."""
+        ...
+
+    def known(self) -> Sequence[Site]:
+        """Those that were asked for since the start."""
+        ...
+
+    def close(self) -> None:
+        """End what watches; engines and tunnels go on."""
+        ...
+
 
 class HostProbe(Protocol):
     """Reads what a machine has."""
@@ -150,7 +208,7 @@ class Remote(Protocol):
         """
         ...
 
-    def stream(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[bytes]:
+    def stream(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Iterator[bytes]:
         """The lines of a command's output (stdout and stderr as they come), without their ends, until it ends.
 
         Closing it ends the command. After the last line it raises Failed `remote-command-failed` for a status other

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lyc.agent.shim import LOG_FILES
 from lyc.control.deps import Deps
 from lyc.control.layout import replica_root
 from lyc.errors import NotFound
-from lyc.hosts.shim import LOG_FILES
 from lyc.records.deployment import Replica
 
 POLL_SECONDS = 0.2

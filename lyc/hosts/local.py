@@ -20,8 +20,8 @@ from typing import Any
 
 import psutil
 
+from lyc.agent import shim
 from lyc.errors import Failed
-from lyc.hosts import shim
 from lyc.records.process import ProcessSpec, ProcessStatus
 
 MARK = "LYC_SUPERVISED"
@@ -137,6 +137,9 @@ class LocalSupervisor:
                 process.kill()
                 processes.append(process)
         psutil.wait_procs(processes, timeout=GONE_SECONDS)
+
+    def forget(self, directory: Path) -> None:
+        """See `lyc.ports.Supervisor.forget`: all that there is lies in the folder itself."""
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -27,7 +27,9 @@ class DeploymentSpec:
     """A deployment as its user wishes it: everything that, changed, makes a new release.
 
     model: the reference as written, local paths made absolute. revision is resolved at deploy time.
-    gpu: auto | cpu | a card's name. host: `local`, or an SSH destination (later).
+    gpu: auto | cpu | a card's name. host: `local`, or the name of a host that is known. gpus: indices of the cards on
+    the host that it may use, None = any that are free. runtime: process | container; image: of the container, None =
+    vLLM's own.
     engine_args: vLLM options by long name without dashes, values as written (`{"enforce-eager": "true"}`).
     env: extra environment of the engine; values may be secrets, so they are never shown.
     """
@@ -44,6 +46,9 @@ class DeploymentSpec:
     engine_args: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     s3_endpoint: str | None = None
+    gpus: tuple[int, ...] | None = None
+    runtime: str = "process"
+    image: str | None = None
 
 
 class ReplicaState(enum.StrEnum):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lyc.records.architecture import Architecture, TensorGroup, TensorsFrom
+from lyc.records.secret import Secret
 
 
 class SourceKind(enum.StrEnum):
@@ -75,6 +76,17 @@ class Listing:
 
     def file(self, path: str) -> SourceFile | None:
         return next((file for file in self.files if file.path == path), None)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """How a machine fetches one file by itself: a GET of `url`, which answers ranges. url and headers may hold
+    credentials: they go to the machine by stdin, and nowhere else.
+    """
+
+    path: str
+    url: Secret
+    headers: dict[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

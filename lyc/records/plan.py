@@ -84,6 +84,7 @@ class Plan:
     speculative_model: path or pinned reference of the draft, already in the cache. memory_bytes: predicted use of host
     memory (CPU) or of each card. warnings: said to the user, not fatal. engine_args are passed on after validation.
     accelerator_count: cards, over which tensor_parallel splits each layer (the rest are pipeline stages).
+    devices: indices on the host of the cards it is to use; None = those that the engine sees first (this machine).
     task: what the model does: generate | embed | classify. forecast: None when the model's build is not known well
     enough to foretell anything.
     """
@@ -106,3 +107,4 @@ class Plan:
     warnings: tuple[str, ...] = ()
     task: str = "generate"
     forecast: Forecast | None = None
+    devices: tuple[int, ...] | None = None

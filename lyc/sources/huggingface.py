@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, hf_hub_url
 
 from lyc.errors import Failed, NotAuthorised, UsageError
 from lyc.ports import ByteProgress
-from lyc.records.model import Listing, ModelRef, SourceFile
+from lyc.records.model import FetchRequest, Listing, ModelRef, SourceFile
 from lyc.records.secret import Secret
 from lyc.sources.hub_errors import Asked, speaking
 from lyc.sources.select import select
@@ -92,6 +92,10 @@ class HuggingFaceSource:
                 into.write(chunk)
                 done += len(chunk)
                 progress(done, file.size)
+
+    def fetch_requests(self, listing: Listing, *, seconds: float) -> tuple[FetchRequest, ...] | None:  # noqa: ARG002
+        """See the port: the files are on this machine alone."""
+        return None
 
     def local_path(self, listing: Listing, file: SourceFile) -> Path | None:  # noqa: ARG002 (never local)
         return None

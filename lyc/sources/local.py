@@ -14,7 +14,7 @@ from typing import IO, BinaryIO
 
 from lyc.errors import NotAuthorised, SpecError
 from lyc.ports import ByteProgress
-from lyc.records.model import Listing, ModelRef, SourceFile
+from lyc.records.model import FetchRequest, Listing, ModelRef, SourceFile
 from lyc.sources.hashes import CHUNK, FileMark, HashIndex, changed, mark_of, sha256_file
 from lyc.sources.manifest import revision
 from lyc.sources.select import is_model_folder, select
@@ -75,6 +75,10 @@ class LocalSource:
                 done += len(chunk)
                 progress(done, file.size)
             _require_same(path, source, file)
+
+    def fetch_requests(self, listing: Listing, *, seconds: float) -> tuple[FetchRequest, ...] | None:  # noqa: ARG002
+        """See the port: the files are on this machine alone."""
+        return None
 
     def local_path(self, listing: Listing, file: SourceFile) -> Path | None:
         """The file, if it still is the one that `resolve` saw."""

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import PartialCredentialsError
 
 from lyc.ports import ByteProgress
-from lyc.records.model import Listing, ModelRef, SourceFile
+from lyc.records.model import FetchRequest, Listing, ModelRef, SourceFile
 from lyc.records.secret import Secret
 from lyc.sources.manifest import revision
 from lyc.sources.s3_errors import changed, nothing_there, speaking
@@ -78,6 +78,10 @@ class S3Source:
 
         if start < file.size:
             self._get(listing, file, start, file.size, write)
+
+    def fetch_requests(self, listing: Listing, *, seconds: float) -> tuple[FetchRequest, ...] | None:  # noqa: ARG002
+        """See the port: the files are on this machine alone."""
+        return None
 
     def local_path(self, listing: Listing, file: SourceFile) -> Path | None:  # noqa: ARG002 (never local)
         return None

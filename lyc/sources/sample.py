@@ -20,7 +20,7 @@ from uv import find_uv_bin
 
 from lyc.errors import Failed, Unreachable
 from lyc.ports import ByteProgress
-from lyc.records.model import Listing, ModelRef, SourceFile
+from lyc.records.model import FetchRequest, Listing, ModelRef, SourceFile
 from lyc.sources.blobs import BlobStore
 from lyc.sources.disk import require_space, speaking
 from lyc.sources.hashes import CHUNK
@@ -93,6 +93,10 @@ class SampleSource:
                 into.write(chunk)
                 start += len(chunk)
                 progress(start, file.size)
+
+    def fetch_requests(self, listing: Listing, *, seconds: float) -> tuple[FetchRequest, ...] | None:  # noqa: ARG002
+        """See the port: the files are on this machine alone."""
+        return None
 
     def local_path(self, listing: Listing, file: SourceFile) -> Path | None:  # noqa: ARG002 (it is a blob, or nothing)
         return None

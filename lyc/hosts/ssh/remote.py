@@ -24,26 +24,30 @@ LOST_CODE = 255
 
 
 class SshRemote:
-    """Implements `lyc.ports.Remote`. persist: seconds that the shared connection outlives its last use."""
+    """Implements `lyc.ports.Remote`. persist: seconds that the shared connection outlives its last use. prefix: words
+    before each command, such as `("sudo", "-n", "--")`.
+    """
 
-    def __init__(self, target: Target, *, persist: int = PERSIST_SECONDS) -> None:
+    def __init__(self, target: Target, *, persist: int = PERSIST_SECONDS, prefix: Sequence[str] = ()) -> None:
         self.target = target
+        self._prefix = tuple(prefix)
         self._link = Link(target, persist=persist)
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0, check: bool = True) -> Completed:
         """See the port."""
-        done = self._completed(argv, frame(argv, stdin=len(stdin)), lambda: (stdin,), keep=True, timeout=timeout)
+        made = frame((*self._prefix, *argv), stdin=len(stdin))
+        done = self._completed(argv, made, lambda: (stdin,), keep=True, timeout=timeout)
         if check and done.code != 0:
             raise self._failed(argv, done.code, done.stderr)
         return done
 
-    def stream(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[bytes]:
+    def stream(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Iterator[bytes]:
         """See the port. Lines without their end; after the last one raises Failed `remote-command-failed` if the
         command did not end with 0.
         """
-        made = frame(argv, merged=True)
+        made = frame((*self._prefix, *argv), stdin=len(stdin), merged=True)
         for again in (True, False):
-            with self._session(made, lambda: (), keep=True, timeout=timeout) as session:
+            with self._session(made, lambda: (stdin,), keep=True, timeout=timeout) as session:
                 yield from (line.removesuffix(b"\n") for line in session.stdout)
                 ending = session.ending()
             if not self._never_began(argv, session, ending, timeout, again):
@@ -57,8 +61,9 @@ class SshRemote:
         """
         what = content(data)
         argv = ["sh", "-c", PUT, "sh", path, f"{mode:04o}", f"{mode | 0o200:04o}", str(what.size)]
+        made = frame((*self._prefix, *argv), stdin=None)
         timeout = PUT_SECONDS + what.size / PUT_RATE
-        done = self._completed(("put", path), frame(argv, stdin=None), what.chunks, keep=False, timeout=timeout)
+        done = self._completed(("put", path), made, what.chunks, keep=False, timeout=timeout)
         if done.code != 0:
             said = {72: "not all bytes could be kept", 73: "the bytes that came are others than those sent"}
             raise Failed(

@@ -1,0 +1,1 @@
+"""Engines on a host over SSH: `lyc.ports.Site` for another machine. What acts there is `lyc.agent`."""
