@@ -6,7 +6,6 @@ Each step is written to the store before it is done, and each act is idempotent,
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import secrets
@@ -23,7 +22,7 @@ from lyc.errors import EngineFailed, LycError
 from lyc.records.deployment import ReleaseState, Replica, ReplicaState
 from lyc.records.engine import EngineProgress, EngineTarget
 from lyc.records.process import ProcessSpec
-from lyc.rollout import Signal, Situation, decide, move
+from lyc.rollout import Signal, Situation, decide, moved
 from lyc.rollout.actions import (
     Action,
     CreateReplica,
@@ -151,18 +150,8 @@ class Worker:
 
     def _move(self, action: MoveReplica, replicas: dict[str, Replica], now: float) -> None:
         old = replicas[action.replica]
-        state = move(old.state, action.signal)
-        new = dataclasses.replace(old, state=state, updated_at=now, error=action.error or old.error)
-        match action.signal:
-            case Signal.START | Signal.RETRY:
-                new = dataclasses.replace(new, attempts=old.attempts + 1, retry_at=None)
-            case Signal.DIED:
-                failures = 1 if action.clean else old.failures + 1
-                new = dataclasses.replace(new, failures=failures, retry_at=action.until, ready_at=None)
-            case Signal.PROVEN:
-                new = dataclasses.replace(new, ready_at=now, error=None)
-            case Signal.DRAIN:
-                new = dataclasses.replace(new, drain_deadline=action.until)
+        new = moved(old, action, now)
+        state = new.state
         log.info("replica %s: %s → %s (%s)", old.id, old.state, state, action.signal)
         self._deps.store.put_replica(new)
         replicas[old.id] = new

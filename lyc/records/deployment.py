@@ -62,6 +62,7 @@ class ReplicaState(enum.StrEnum):
     DRAINING = "draining"  # takes no new requests, finishes those it has
     STOPPING = "stopping"
     BACKOFF = "backoff"  # died; will be started again at `retry_at`
+    UNREACHABLE = "unreachable"  # was ready; its host does not answer now, so nobody knows what it does
     STOPPED = "stopped"
     FAILED = "failed"
 
@@ -103,7 +104,8 @@ class Deployment:
     """A named desired state.
 
     target: the release that shall serve, None when none could. stopping: `lyc down` was asked for. surge: whether a
-    new release may start beside the old one, or must wait until it is gone. error: why the last wish failed.
+    new release may start beside the old one, or must wait until it is gone. abandon: go down although a host cannot be
+    asked; what runs there is stopped when it answers again. error: why the last wish failed.
     """
 
     name: str
@@ -114,15 +116,17 @@ class Deployment:
     drain_timeout: float = 30.0
     surge: bool = True
     error: dict[str, object] | None = None
+    abandon: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
     """One engine process of one release on one host, as the store knows it.
 
-    id: `<deployment>-<release>-<random>`. socket: where the engine listens.
+    id: `<deployment>-<release>-<random>`. socket: where the engine listens, or is reached if it runs on another host.
     attempts: how often its process was started; each attempt has its own folder and log. failures: ends in a row
-    without a stable time between them. Times are seconds since the epoch.
+    without a stable time between them. starts: how often its host itself has started this attempt, after a crash or a
+    boot. Times are seconds since the epoch.
     """
 
     id: str
@@ -139,3 +143,4 @@ class Replica:
     ready_at: float | None = None
     drain_deadline: float | None = None
     error: dict[str, object] | None = None
+    starts: int = 1

@@ -17,13 +17,16 @@ class CreateReplica:
 
 @dataclass(frozen=True, slots=True)
 class MoveReplica:
-    """Give a replica a signal. until: when to retry (DIED) or end a drain (DRAIN). clean: forget old failures."""
+    """Give a replica a signal. until: when to retry (DIED) or end a drain (DRAIN). clean: forget old failures. starts:
+    how often its host has started it by now (RESTARTED, FOUND).
+    """
 
     replica: str
     signal: Signal
     error: dict[str, object] | None = None
     until: float | None = None
     clean: bool = False
+    starts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

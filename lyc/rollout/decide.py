@@ -44,25 +44,50 @@ def _follow(replica: Replica, seen: Seen, situation: Situation, now: float, poli
     state = replica.state
     if state in ENDED:
         return [StopProcess(replica.id, policy.stop_grace)] if seen.process == "running" else []
+    if seen.process == "unknown":
+        return _unknown(replica, seen, situation)
     if state in (ReplicaState.DRAINING, ReplicaState.STOPPING):
         return [MoveReplica(replica.id, Signal.GONE)] if seen.process != "running" else []
-    if state is ReplicaState.READY or state in _COMING:
+    if state is ReplicaState.READY or state is ReplicaState.UNREACHABLE or state in _COMING:
         if seen.process == "exited":  # stopping it all the same finds what its death may have left behind
             return [StopProcess(replica.id, 0), _ended(replica, seen, situation, now, policy)]
+        if state is ReplicaState.UNREACHABLE:
+            return [MoveReplica(replica.id, Signal.FOUND, starts=seen.starts)]
         if seen.process == "absent":  # its intent was written, its process not yet started: we were killed in between
             return [StartProcess(replica.id)]
+        if seen.starts > replica.starts:
+            return [_restarted(replica, seen, situation)]
         if seen.failure is not None:
             return [MoveReplica(replica.id, Signal.GAVE_UP, seen.failure)]
     return []
 
 
+def _unknown(replica: Replica, seen: Seen, situation: Situation) -> list[Action]:
+    """Its host does not answer: nothing is known, so nothing is done but to take no requests there."""
+    if replica.state is ReplicaState.READY:
+        return [MoveReplica(replica.id, Signal.LOST, seen.failure)]
+    if situation.deployment.abandon and replica.state is ReplicaState.STOPPING:
+        return [MoveReplica(replica.id, Signal.GONE)]
+    return []
+
+
+def _restarted(replica: Replica, seen: Seen, situation: Situation) -> Action:
+    """Its host has started it again. One that never served would only die once more."""
+    if _unproven(replica, situation) and seen.failure is not None:
+        return MoveReplica(replica.id, Signal.GAVE_UP, seen.failure)
+    return MoveReplica(replica.id, Signal.RESTARTED, seen.failure, starts=seen.starts)
+
+
+def _unproven(replica: Replica, situation: Situation) -> bool:
+    release = situation.release(replica.release)
+    return release is None or release.state is not ReleaseState.ACTIVE
+
+
 def _ended(replica: Replica, seen: Seen, situation: Situation, now: float, policy: Policy) -> Action:
     """A replica died unasked: again after a pause, or never again."""
-    release = situation.release(replica.release)
-    unproven = release is None or release.state is not ReleaseState.ACTIVE
     stable = replica.ready_at is not None and now - replica.ready_at >= policy.stable_after
     failures = 0 if stable else replica.failures
-    if unproven or failures >= policy.crash_limit:
+    if seen.gave_up or _unproven(replica, situation) or failures >= policy.crash_limit:
         return MoveReplica(replica.id, Signal.GAVE_UP, seen.failure)
     pause = min(policy.backoff_first * 2**failures, policy.backoff_longest)
     return MoveReplica(replica.id, Signal.DIED, seen.failure, until=now + pause, clean=stable)
@@ -74,6 +99,8 @@ def _steer(
     """Steps that follow from what is wanted."""
     state = replica.state
     if state is ReplicaState.STOPPING:
+        if seen.process == "unknown":
+            return []
         return [StopProcess(replica.id, policy.stop_grace)]
     if state is ReplicaState.DRAINING:
         settled = now - replica.updated_at >= policy.settle and seen.in_flight == 0
@@ -116,7 +143,7 @@ def _wanted(situation: Situation) -> frozenset[str]:
     kept = {replica.id for replica in mine[: target.spec.min_replicas]}
     ready = sum(replica.state is ReplicaState.READY for replica in mine)
     if ready < target.spec.min_replicas and situation.deployment.surge:
-        serving = (ReplicaState.READY, ReplicaState.BACKOFF)
+        serving = (ReplicaState.READY, ReplicaState.BACKOFF, ReplicaState.UNREACHABLE)
         active = {release.number for release in situation.releases if release.state is ReleaseState.ACTIVE}
         kept |= {r.id for r in situation.replicas if r.release in active - {target.number} and r.state in serving}
     return frozenset(kept)

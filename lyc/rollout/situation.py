@@ -28,9 +28,11 @@ class Policy:
 class Seen:
     """A replica as the world shows it just now.
 
-    process: `absent | running | exited`. loading, listening, proven: what its log, its health route and a real
-    completion say. in_flight: requests at the gateway, None = not known. failure: document of the error, once the
-    process has ended or the probe was refused for good.
+    process: `absent | running | exited | unknown` (its host cannot be asked). loading, listening, proven: what its
+    log, its health route and a real completion say. in_flight: requests at the gateway, None = not known. failure:
+    document of the error, once the process has ended, the probe was refused for good, or its host cannot be asked.
+    starts: how often its host has started it; gave_up: it has ended and its host, which starts engines again by
+    itself, will not any more.
     """
 
     process: str
@@ -39,6 +41,8 @@ class Seen:
     proven: bool = False
     in_flight: int | None = None
     failure: dict[str, object] | None = None
+    starts: int = 1
+    gave_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ PENDING → STARTING → LOADING → PROBING → READY → BACKOFF          (die
     │         └─────────┴─────────┴────────┴──→ FAILED            (will not be tried again)
     │                                      READY → DRAINING → STOPPING → STOPPED
     └──────────────── stop ───────────────────────────────────────↗
+On another host: READY → UNREACHABLE → STARTING (lost, found), and back to STARTING whenever the host itself has started
+the process again (restarted).
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ class Signal(enum.StrEnum):
     DRAIN = "drain"
     STOP = "stop"
     GONE = "gone"  # its process has ended as asked
+    LOST = "lost"  # its host does not answer any more
+    FOUND = "found"  # its host answers again; whether the engine does is not known yet
+    RESTARTED = "restarted"  # its host has started the process again by itself
 
 
 TABLE: Mapping[tuple[State, Signal], State] = {
@@ -51,6 +56,15 @@ TABLE: Mapping[tuple[State, Signal], State] = {
     (State.READY, Signal.GAVE_UP): State.FAILED,
     (State.READY, Signal.DRAIN): State.DRAINING,
     (State.READY, Signal.STOP): State.STOPPING,
+    (State.STARTING, Signal.RESTARTED): State.STARTING,
+    (State.LOADING, Signal.RESTARTED): State.STARTING,
+    (State.PROBING, Signal.RESTARTED): State.STARTING,
+    (State.READY, Signal.RESTARTED): State.STARTING,
+    (State.READY, Signal.LOST): State.UNREACHABLE,
+    (State.UNREACHABLE, Signal.FOUND): State.STARTING,
+    (State.UNREACHABLE, Signal.DIED): State.BACKOFF,
+    (State.UNREACHABLE, Signal.GAVE_UP): State.FAILED,
+    (State.UNREACHABLE, Signal.STOP): State.STOPPING,
     (State.BACKOFF, Signal.RETRY): State.STARTING,
     (State.BACKOFF, Signal.STOP): State.STOPPED,
     (State.DRAINING, Signal.STOP): State.STOPPING,
@@ -59,7 +73,7 @@ TABLE: Mapping[tuple[State, Signal], State] = {
 }
 
 ENDED = frozenset({State.STOPPED, State.FAILED})
-RUNNING = frozenset({State.STARTING, State.LOADING, State.PROBING, State.READY, State.DRAINING, State.STOPPING})
+RUNNING = frozenset(State) - ENDED - {State.PENDING, State.BACKOFF}
 COMING_OR_SERVING = frozenset(State) - ENDED - {State.DRAINING, State.STOPPING}
 
 

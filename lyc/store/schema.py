@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION = 3
+VERSION = 4
 
-STEPS: dict[int, tuple[str, ...]] = {
-    2: ("ALTER TABLE releases ADD COLUMN reported TEXT",),
+STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
+    2: (("releases", "reported", "TEXT"),),
     3: (),  # the table of hosts, which is made where it is not there
+    4: (
+        ("replicas", "starts", "INTEGER NOT NULL DEFAULT 1"),
+        ("deployments", "abandon", "BOOLEAN NOT NULL DEFAULT 0"),
+        ("hosts", "prepared", "TEXT"),
+        ("hosts", "lease_seconds", "INTEGER"),
+    ),
 }
-"""Statements that bring a database from the version before to this one."""
+"""Columns (table, name, type) that a database of the version before lacks; not where its table was made just now."""
 
 METADATA = MetaData()
 
@@ -27,6 +33,7 @@ DEPLOYMENTS = Table(
     Column("drain_timeout", Float, nullable=False),
     Column("surge", Boolean, nullable=False),
     Column("error", Text),
+    Column("abandon", Boolean, nullable=False, server_default="0"),
 )
 
 RELEASES = Table(
@@ -63,6 +70,7 @@ REPLICAS = Table(
     Column("ready_at", Float),
     Column("drain_deadline", Float),
     Column("error", Text),
+    Column("starts", Integer, nullable=False, server_default="1"),
 )
 
 KEYS = Table(
@@ -113,4 +121,6 @@ HOSTS = Table(
     Column("facts", Text),
     Column("error", Text),
     Column("seen_at", Float),
+    Column("prepared", Text),
+    Column("lease_seconds", Integer),
 )

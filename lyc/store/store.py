@@ -66,8 +66,10 @@ class Store:
             found = connection.execute(select(table.c.value).where(table.c.name == "schema")).scalar()
             version = schema.VERSION if found is None else int(found)
             for step in range(version + 1, schema.VERSION + 1):
-                for statement in schema.STEPS[step]:
-                    connection.execute(text(statement))
+                for name, column, kind in schema.STEPS[step]:
+                    there = {row[1] for row in connection.execute(text(f"PRAGMA table_info({name})"))}
+                    if column not in there:
+                        connection.execute(text(f"ALTER TABLE {name} ADD COLUMN {column} {kind}"))
             now = max(version, schema.VERSION)
             values = {"name": "schema", "value": str(now)}
             connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=["name"], set_=values))
@@ -226,6 +228,18 @@ class Store:
         seen = {"facts": to_column(known.facts), "error": to_column(known.error), "seen_at": known.seen_at}
         with self._write() as connection:
             connection.execute(update(schema.HOSTS).where(schema.HOSTS.c.name == known.host.name).values(seen))
+
+    def prepared(self, name: str) -> dict[str, Any] | None:
+        """What bootstrapping left on a host, as `set_prepared` was given it; None if it never ended well."""
+        rows = self._rows(select(schema.HOSTS.c.prepared).where(schema.HOSTS.c.name == name))
+        return json.loads(rows[0]["prepared"]) if rows and rows[0]["prepared"] else None
+
+    def set_prepared(self, name: str, found: dict[str, Any] | None) -> None:
+        """Nothing happens if the host was removed meanwhile."""
+        with self._write() as connection:
+            connection.execute(
+                update(schema.HOSTS).where(schema.HOSTS.c.name == name).values(prepared=to_column(found))
+            )
 
     def remove_host(self, name: str) -> None:
         with self._write() as connection:

@@ -19,7 +19,7 @@ from lyc.records.deployment import (
     ReplicaState,
 )
 from lyc.records.plan import EngineBuild, Plan
-from lyc.rollout import Policy, Seen, Signal, Situation, decide, move, summarise
+from lyc.rollout import Policy, Seen, Signal, Situation, decide, move, moved, summarise
 from lyc.rollout.actions import (
     CreateReplica,
     MoveReplica,
@@ -32,6 +32,7 @@ from lyc.rollout.actions import (
 from lyc.rollout.transitions import ENDED, TABLE
 
 POLICY = Policy()
+AWAY: dict[str, object] = {"ref": "host-unreachable", "what": "it does not answer"}
 FAILURE: dict[str, object] = {"ref": "engine-died", "what": "it died"}
 
 
@@ -47,6 +48,8 @@ class World:
         self.in_flight: dict[str, int] = {}
         self.cut = 0  # requests lost because a process was stopped before its drain was over
         self.most_processes = 0
+        self.away = False  # the host does not answer
+        self.starts: dict[tuple[str, int], int] = {}  # by the host itself
 
     def release(self, replicas: int = 1, *, surge: bool = True) -> int:
         number = len(self.releases) + 1
@@ -60,13 +63,17 @@ class World:
         return number
 
     def seen(self, replica: Replica) -> Seen:
+        if self.away:
+            return Seen("unknown", failure=AWAY)
         state = self.processes.get((replica.id, replica.attempts))
         if state is None:
             return Seen("absent")
-        if state == "exited":
-            return Seen("exited", failure=FAILURE)
+        starts = self.starts.get((replica.id, replica.attempts), 1)
+        if state in ("exited", "gave-up"):
+            return Seen("exited", failure=FAILURE, starts=starts, gave_up=state == "gave-up")
         up = state == "listening"
-        return Seen("running", loading=up, listening=up, proven=up, in_flight=self.in_flight.get(replica.id, 0))
+        flying = self.in_flight.get(replica.id, 0)
+        return Seen("running", loading=up, listening=up, proven=up, in_flight=flying, starts=starts)
 
     def situation(self) -> Situation:
         assert self.deployment
@@ -96,6 +103,8 @@ class World:
                 )
             case MoveReplica():
                 self.move(action)
+            case StartProcess() | StopProcess() if self.away:
+                pass  # the attempt fails, and is made again
             case StartProcess(identity):
                 replica = self.replicas[identity]
                 self.processes.setdefault((identity, replica.attempts), "starting")
@@ -113,21 +122,7 @@ class World:
                 self.deployment = None
 
     def move(self, action: MoveReplica) -> None:
-        old = self.replicas[action.replica]
-        new = dataclasses.replace(
-            old, state=move(old.state, action.signal), updated_at=self.now, error=action.error or old.error
-        )
-        if action.signal in (Signal.START, Signal.RETRY):
-            new = dataclasses.replace(new, attempts=old.attempts + 1, retry_at=None)
-        elif action.signal is Signal.DIED:
-            new = dataclasses.replace(
-                new, failures=1 if action.clean else old.failures + 1, retry_at=action.until, ready_at=None
-            )
-        elif action.signal is Signal.PROVEN:
-            new = dataclasses.replace(new, ready_at=self.now)
-        elif action.signal is Signal.DRAIN:
-            new = dataclasses.replace(new, drain_deadline=action.until)
-        self.replicas[old.id] = new
+        self.replicas[action.replica] = moved(self.replicas[action.replica], action, self.now)
 
     def settle(self) -> None:
         """Turn the loop until it has nothing to do; a second passes whenever it waits."""
@@ -144,7 +139,12 @@ class World:
                 self.processes[key] = "listening"
 
     def running(self) -> list[tuple[str, int]]:
-        return [key for key, state in self.processes.items() if state != "exited"]
+        return [key for key, state in self.processes.items() if state not in ("exited", "gave-up")]
+
+    def host_starts_again(self, key: tuple[str, int]) -> None:
+        """After a crash, or a boot."""
+        self.processes[key] = "starting"
+        self.starts[key] = self.starts.get(key, 1) + 1
 
     def ready(self, release: int) -> list[Replica]:
         return [r for r in self.replicas.values() if r.release == release and r.state is ReplicaState.READY]
@@ -270,6 +270,68 @@ def test_down_waits_for_streams_but_not_beyond_the_deadline() -> None:
     assert world.running() == []
 
 
+def test_a_host_that_does_not_answer_makes_a_replica_unready_and_nothing_else() -> None:
+    world, number = served()
+    world.away = True
+    world.settle()
+    (replica,) = world.replicas.values()
+    assert replica.state is ReplicaState.UNREACHABLE
+    assert replica.error == AWAY
+    assert summarise(world.situation()) == "degraded"
+    world.away = False
+    world.settle()
+    assert [one.id for one in world.ready(number)] == [replica.id]
+    assert world.replicas[replica.id].error is None
+
+
+def test_a_host_that_booted_has_to_prove_its_replica_again() -> None:
+    world, number = served()
+    (key,) = world.running()
+    world.host_starts_again(key)
+    world.settle()
+    assert not world.ready(number)
+    assert summarise(world.situation()) == "degraded"
+    world.listen()
+    world.settle()
+    assert len(world.ready(number)) == 1
+    assert len(world.running()) == 1
+
+
+def test_a_host_that_was_installed_anew_gets_its_replica_again() -> None:
+    world, number = served()
+    world.away = True
+    world.settle()
+    world.processes.clear()
+    world.away = False
+    world.settle()
+    world.listen()
+    world.settle()
+    assert len(world.ready(number)) == 1
+
+
+def test_what_its_host_has_given_up_is_not_started_by_the_controller_either() -> None:
+    world, _ = served()
+    (key,) = world.running()
+    world.processes[key] = "gave-up"
+    world.settle()
+    assert summarise(world.situation()) == "failed"
+    assert world.running() == []
+
+
+def test_down_waits_for_a_host_that_does_not_answer_unless_it_is_abandoned() -> None:
+    world, _ = served()
+    world.away = True
+    world.settle()
+    assert world.deployment
+    world.deployment = dataclasses.replace(world.deployment, stopping=True)
+    world.settle()
+    assert world.deployment
+    assert summarise(world.situation()) == "stopping"
+    world.deployment = dataclasses.replace(world.deployment, abandon=True)
+    world.settle()
+    assert world.deployment is None
+
+
 def test_the_table_knows_no_way_out_of_the_end() -> None:
     assert not [pair for pair in TABLE if pair[0] in ENDED]
     with pytest.raises(Bug):
@@ -305,6 +367,22 @@ class Chaos(RuleBasedStateMachine):
         if running:
             self.world.processes[data.draw(st.sampled_from(running))] = "exited"
 
+    @rule()
+    def the_host_goes_away_or_comes_back(self) -> None:
+        self.world.away = not self.world.away
+
+    @rule(data=st.data())
+    def the_host_starts_a_process_again(self, data: st.DataObject) -> None:
+        running = self.world.running()
+        if running:
+            self.world.host_starts_again(data.draw(st.sampled_from(running)))
+
+    @rule(data=st.data())
+    def the_host_gives_a_process_up(self, data: st.DataObject) -> None:
+        running = self.world.running()
+        if running:
+            self.world.processes[data.draw(st.sampled_from(running))] = "gave-up"
+
     @rule(data=st.data(), count=st.integers(0, 5))
     def requests(self, data: st.DataObject, count: int) -> None:
         ready = [r for r in self.world.replicas.values() if r.state in (ReplicaState.READY, ReplicaState.DRAINING)]
@@ -338,6 +416,7 @@ class Chaos(RuleBasedStateMachine):
             return
         world = self.world
         world.in_flight.clear()
+        world.away = False
         for _ in range(12):
             world.settle()
             world.listen()
