@@ -7,11 +7,12 @@ Sibling adapters meet only here. Every method may be called again after a crash 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from lyc.records.gateway import GatewayConfig, GatewayStatus
-from lyc.records.host import Completed, Host, RemoteFacts
+from lyc.records.host import Completed, Host, HostUse, Pruned, RemoteFacts
 from lyc.records.model import FetchRequest, Listing, ModelRef, Snapshot, SourceFile
 from lyc.records.plan import EngineBuild, HostFacts
 from lyc.records.process import ProcessSpec, ProcessStatus
@@ -72,6 +73,10 @@ class ModelCache(Protocol):
 
     def have(self, listing: Listing) -> Snapshot | None:
         """The snapshot of exactly this listing if it is here already, without touching the network."""
+        ...
+
+    def use(self, digest: str) -> Path | None:
+        """The folder of the snapshot of this digest if it is whole, noted as used now; else None."""
         ...
 
 
@@ -138,10 +143,11 @@ class Site(Protocol):
     environ: Mapping[str, str]
 
     def prepare(self, say: Callable[[str], None]) -> bool:
-        """Make the machine fit to run engines: idempotent, seconds or less the second time. Whether anything changed.
+        """Make the machine fit to run engines: idempotent, seconds or less the second time. Whether anything changed."""
+        ...
 
-        Refuses with Failed `host-locked` while another controller works on it.
-        """
+    def working(self, reason: str) -> AbstractContextManager[None]:
+        """Keep other controllers from changing the machine meanwhile. Raises Failed `host-locked` where one does."""
         ...
 
     def folder(self, directory: Path) -> Path:
@@ -160,8 +166,15 @@ class Sites(Protocol):
         """Raises NotFound `no-such-host`. Quick: nothing is asked over the network."""
         ...
 
-    def known(self) -> Sequence[Site]:
-        """Those that were asked for since the start."""
+    def directories(self) -> Sequence[Path]:
+        """Private folders here of processes that belong to other machines: the tunnels to them."""
+        ...
+
+    def sweep(self, host: str, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
+        """Stop and remove what runs on a host for this home but is not of one of `known`, folders here of processes.
+
+        Returns what was removed. `known` is asked after the host was, so that what starts meanwhile is spared.
+        """
         ...
 
     def close(self) -> None:
@@ -255,5 +268,51 @@ class HostAccess(Protocol):
         """What it is and has, in one round trip. hub: address that is asked for in the place of the Hub's own.
 
         Raises what `Remote.run` does, and Failed `host-shell-odd`.
+        """
+        ...
+
+
+class Upkeep(Protocol):
+    """What is done to a host as a whole, beside the engines on it. Quick calls may be made for every host.
+
+    Each raises what `Remote.run` does, and Failed `host-locked` (who, why, how long) where another controller works on
+    the host; all but `prepare` raise Failed `host-not-prepared` where lyc was never at work. No call changes the store.
+    """
+
+    def use(self, host: Host) -> HostUse:
+        """What lyc has and does there now: lock, lease, processes, disk."""
+        ...
+
+    def prepare(self, host: Host, say: Callable[[str], None]) -> bool:
+        """As `Site.prepare`: bootstrap it now, so that a deploy finds it ready. Whether anything changed."""
+        ...
+
+    def unlock(self, host: Host, *, force: bool) -> None:
+        """Give its lock back. Without `force` only if this controller holds it, else Failed `host-locked`. Nothing
+        happens where nobody holds it.
+        """
+        ...
+
+    def lease(self, host: Host, seconds: int | None, action: str) -> None:
+        """Renew the lease: after `seconds` of silence the host does `action` (none | stop | poweroff) by itself.
+
+        None ends it. Nothing happens where lyc was never at work.
+        """
+        ...
+
+    def prune(
+        self, host: Host, keep: Sequence[str], engines: Sequence[str], *, free: int | None, dry_run: bool
+    ) -> tuple[Pruned, ...]:
+        """Remove weights and engines, the longest unused first, until `free` bytes are free; None = all that may go.
+
+        keep: digests of snapshots, and engines: ids of builds, that stay whatever is asked. dry_run: say it only.
+        """
+        ...
+
+    def purge(self, host: Host, *, force: bool, say: Callable[[str], None]) -> None:
+        """Leave nothing of lyc there: no process, unit, account or file. Twice is a success.
+
+        Raises Failed `host-in-use` while engines of another controller run there, or that holds the lock; `force`
+        ends them.
         """
         ...

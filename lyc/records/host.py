@@ -14,7 +14,7 @@ class Host:
 
     address: what OpenSSH takes, `user@box`, `box` or an alias of the user's `~/.ssh/config`, without a port. port:
     None = what OpenSSH's configuration says. fingerprints: `SHA256:…` of each host key that was accepted. Times:
-    epoch seconds.
+    epoch seconds. lease_seconds: the host stops its replicas when the controller was silent for so long; None = never.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Host:
     port: int | None = None
     fingerprints: tuple[str, ...] = ()
     added_at: float = 0.0
+    lease_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +137,55 @@ class KnownHost:
     facts: RemoteFacts | None = None
     error: dict[str, object] | None = None
     seen_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostLock:
+    """Who works on a host now, so that no other controller does. who: a person's words for it (`user@machine`).
+
+    age: seconds since it was taken, by the host's own clock. ours: whether the controller that asks holds it.
+    """
+
+    owner: str
+    who: str
+    reason: str
+    age: float
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostLease:
+    """What a host does by itself when its controller is silent. action: none | stop | poweroff. left: seconds."""
+
+    seconds: int
+    action: str
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostUse:
+    """What lyc has and does on a host, asked just now. Bytes.
+
+    root: lyc's folder there. mode: `system` or `user`. engines: bytes by build (`vllm-0.32.0`). weights: of all
+    snapshots, shared files counted once. processes: engine processes of this controller, by id → state; others: how
+    many belong to other controllers.
+    """
+
+    root: str
+    mode: str
+    lock: HostLock | None = None
+    lease: HostLease | None = None
+    engines: dict[str, int] = field(default_factory=dict)
+    snapshots: int = 0
+    weights: int = 0
+    processes: dict[str, str] = field(default_factory=dict)
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """One thing that was removed from a host, or would be. kind: `engine` or `weights`."""
+
+    kind: str
+    name: str
+    bytes: int
