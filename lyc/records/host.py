@@ -106,6 +106,15 @@ class RemoteFacts:
     looked_at: float = 0.0
     round_trip: float = 0.0
 
+    @property
+    def place(self) -> Disk | None:
+        """The filesystem where lyc's folder goes: below /var/lib with the rights of root, else in the home.
+
+        None where its room cannot be told.
+        """
+        path = "/var/lib" if self.sudo == "free" else self.home
+        return next((disk for disk in self.disks if disk.path == path), None)
+
 
 class CheckState(enum.StrEnum):
     """What a check came to, the worst first. UNKNOWN: what it needs could not be told."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lyc.errors import NoFit, SpecError
 from lyc.planning.host import engine_args, memory
+from lyc.planning.host.cards import ALL_OF_IT, Cards
 from lyc.planning.host.on_cpu import HEADROOM, doubts, on_cpu
+from lyc.planning.host.on_devices import on_devices
 from lyc.planning.host.on_gpu import OnGpu, forecast, on_gpu
-from lyc.planning.host.placement import CPU, placement
+from lyc.planning.host.placement import CPU, kinds, placement
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.model import ModelFacts
 from lyc.records.plan import EngineBuild, HostFacts, Plan
@@ -26,13 +29,22 @@ def plan(
     draft: ModelFacts | None,
     build: EngineBuild,
     freed: int = 0,
+    taken: Mapping[int, int] | None = None,
+    own: Mapping[int, int] | None = None,
+    holders: Mapping[int, Sequence[str]] | None = None,
 ) -> Plan:
     """How `spec` runs on `host`.
 
     freed: bytes of memory that replicas of this deployment hold now and give back if they must stop first. A plan that
     needs them fits, but `surge_fits` says that it does not fit beside them.
-    Raises NoFit with figures when it does not, SpecError when the wish contradicts the model (`--max-model-len`).
+    taken: bytes by card that other deployments' replicas on the host hold, and holders: their names, as `held` tells
+    them; own: those of this deployment's, given back as `freed`. With `taken`, or where the spec names cards, the plan
+    says which cards (`devices`); without, the engine takes the first ones, as it does on this machine.
+    Raises NoFit with figures when it does not, SpecError when the wish contradicts the model (`--max-model-len`) or
+    the cards that it names.
     """
+    if spec.gpus is not None:
+        Cards(host).named(spec.gpus, spec.gpu)  # before the lack of any card makes this a plan for the CPU
     card = placement(spec.gpu, host)
     if (card.name == CPU) != build.on_cpu:
         raise NoFit(
@@ -66,8 +78,27 @@ def plan(
             forecast=planned.forecast,
             warnings=(*warnings, *doubts(facts)),
         )
-    found = on_gpu(spec, facts, host, card, draft=draft, build=build, freed=freed)
-    return replace(_on_cards(base, found), warnings=(*warnings, *_driver_warnings(host), *_gpu_warnings(facts, found)))
+    if taken is None and spec.gpus is None:
+        found = on_gpu(spec, facts, host, card, draft=draft, build=build, freed=freed)
+    else:
+        cards = Cards(host, taken or {}, own or {}, holders or {})
+        found = _on_devices(spec, facts, cards, draft=draft, build=build)
+        base = replace(base, accelerator=host.accelerators[(found.devices or (0,))[0]].name)
+    told = (*warnings, *_driver_warnings(host), *_gpu_warnings(facts, found), *found.warnings)
+    return replace(_on_cards(base, found), warnings=told)
+
+
+def _on_devices(
+    spec: DeploymentSpec, facts: ModelFacts, cards: Cards, *, draft: ModelFacts | None, build: EngineBuild
+) -> OnGpu:
+    """On the first kind of card that does; raises what the first kind says where none does."""
+    first: NoFit | None = None
+    for kind in kinds(spec, cards.host):
+        try:
+            return on_devices(spec, facts, cards, kind, draft=draft, build=build)
+        except NoFit as problem:
+            first = first or problem
+    raise first or NoFit("no-such-gpu", f"{cards.host.name} has no GPU", where="--gpu", hint="choose --gpu cpu")
 
 
 def _on_cards(base: Plan, found: OnGpu) -> Plan:
@@ -76,6 +107,8 @@ def _on_cards(base: Plan, found: OnGpu) -> Plan:
         args["pipeline-parallel-size"] = str(found.pp)
     if found.whole_experts and engine_args.given(args, "enable-expert-parallel") is None:
         args["enable-expert-parallel"] = "true"  # tp does not divide what is in them, so vLLM would not start
+    if found.utilization is not None:
+        args["gpu-memory-utilization"] = f"{float(found.utilization):.2f}"
     return replace(
         base,
         accelerator_count=found.count,
@@ -84,6 +117,7 @@ def _on_cards(base: Plan, found: OnGpu) -> Plan:
         memory_bytes=found.memory,
         forecast=forecast(found.fit) if found.fit else None,
         engine_args=args,
+        devices=found.devices,
     )
 
 
@@ -94,8 +128,14 @@ def _gpu_warnings(facts: ModelFacts, found: OnGpu) -> tuple[str, ...]:
     return (*found.fit.warnings, *(f"not known of the model: {name}" for name in unknown))
 
 
-def surge_fits(planned: Plan, host: HostFacts) -> bool:
-    """Whether a second replica of the plan fits beside the running one, by what is free on the host now."""
+def surge_fits(planned: Plan, host: HostFacts, *, holding: Mapping[int, int] | None = None) -> bool:
+    """Whether a replica of the plan fits beside those that run, by what is free on the host now.
+
+    holding: bytes by card that replicas on the host hold, this deployment's too.
+    """
+    if planned.devices is not None:
+        cards = Cards(host, holding or {})
+        return all(cards.free(index) >= (planned.memory_bytes or ALL_OF_IT) for index in planned.devices)
     if planned.accelerator != CPU:
         needed = planned.memory_bytes or 0
         same = [card for card in host.accelerators if card.name == planned.accelerator]

@@ -1,8 +1,9 @@
-"""A deployment on the cards of one host: the smallest count of one kind that holds it."""
+"""A deployment on the cards of this machine, which the engine picks itself: the smallest count that holds it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from lyc.errors import NoFit
 from lyc.planning.catalogue.cards import CARDS
@@ -25,7 +26,8 @@ _CUDA_KEEPS = 0.985
 @dataclass(frozen=True, slots=True)
 class OnGpu:
     """count: cards. memory: bytes that the engine takes of each. whole_experts: each expert stays on one GPU, as
-    vLLM demands of some splits. fit: None where the model's build is unknown.
+    vLLM demands of some splits. fit: None where the model's build is unknown. devices: which cards, None = those that
+    the engine sees first. utilization: part of each that the engine gets, None = as asked, or vLLM's default.
     """
 
     count: int
@@ -33,6 +35,9 @@ class OnGpu:
     memory: int | None
     fit: Fit | None
     whole_experts: bool = False
+    devices: tuple[int, ...] | None = None
+    utilization: Fraction | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def on_gpu(
@@ -50,13 +55,13 @@ def on_gpu(
     freed: bytes of each card that this deployment's replicas give back first.
     """
     alike = [one for one in host.accelerators if one.name == card.name]
-    wish = _wish(spec, draft, build, _card(card, len(alike)))
+    wish = asked_of(spec, draft, build, as_card(card, len(alike)))
     if facts.architecture is None:
         return OnGpu(wish.tp or 1, wish.pp or 1, None, None)
     found = smallest(facts, wish, wish.cards[0])
     last = found[-1]
     if not last.fits:
-        raise _no_fit(facts, wish, last)
+        raise no_fit(facts, wish, last)
     takes = int(last.serving.utilization * last.card.cuda_total)
     _check_free(alike, last, takes, freed, host)
     whole = whole_experts(facts.architecture, facts.quantization_detail, last.serving.tp)
@@ -80,7 +85,8 @@ def forecast(one: Fit) -> Forecast | None:
     )
 
 
-def _wish(spec: DeploymentSpec, draft: ModelFacts | None, build: EngineBuild, card: Card) -> Wish:
+def asked_of(spec: DeploymentSpec, draft: ModelFacts | None, build: EngineBuild, card: Card) -> Wish:
+    """What the spec asks of the planner, on one kind of card."""
     speculative = spec.speculative
     return replace(
         engine_args.asked(spec, build),
@@ -90,7 +96,7 @@ def _wish(spec: DeploymentSpec, draft: ModelFacts | None, build: EngineBuild, ca
     )
 
 
-def _card(found: Accelerator, count: int) -> Card:
+def as_card(found: Accelerator, count: int) -> Card:
     """The catalogue's entry, or one made of what the host says: then speed is unknown and memory is derived."""
     known = CARDS.get(found.name)
     if known is not None and abs(known.cuda_total - found.memory_total * _CUDA_KEEPS) < GIB:
@@ -129,7 +135,8 @@ def _check_free(alike: list[Accelerator], one: Fit, takes: int, freed: int, host
         )
 
 
-def _no_fit(facts: ModelFacts, wish: Wish, one: Fit) -> NoFit:
+def no_fit(facts: ModelFacts, wish: Wish, one: Fit) -> NoFit:
+    """Why it does not fit, with the nearest that would."""
     nearest = survey(facts, wish).nearest
     name = f"{one.count} × {one.card.product}" if one.count > 1 else one.card.product
     return NoFit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lyc.errors import NoFit
 from lyc.planning.catalogue.cards import canonical
+from lyc.records.deployment import DeploymentSpec
 from lyc.records.plan import Accelerator, HostFacts
 
 CPU = "cpu"
@@ -30,6 +31,15 @@ def placement(gpu: str, host: HostFacts) -> Accelerator:
             hint=f"choose --gpu {cards[0].name}" if cards else "choose --gpu cpu, or another host",
         )
     return max(wanted, key=lambda card: card.memory_free)
+
+
+def kinds(spec: DeploymentSpec, host: HostFacts) -> list[Accelerator]:
+    """A card of each kind that the wish allows, that of the emptiest card first. Cards that it names must be there."""
+    if spec.gpus is not None:
+        return [host.accelerators[spec.gpus[0]]]
+    wanted = [card for card in host.accelerators if spec.gpu in (AUTO, card.name) or card.name == canonical(spec.gpu)]
+    emptiest = sorted(wanted, key=lambda card: -card.memory_free)
+    return list({card.name: card for card in reversed(emptiest)}.values())[::-1]
 
 
 def _check_cpu(host: HostFacts) -> None:
