@@ -6,7 +6,7 @@ Sibling adapters meet only here. Every method may be called again after a crash 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -221,11 +221,22 @@ class Remote(Protocol):
         """
         ...
 
-    def stream(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Iterator[bytes]:
+    def stream(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None, silence: float | None = None
+    ) -> Iterator[bytes]:
         """The lines of a command's output (stdout and stderr as they come), without their ends, until it ends.
 
         Closing it ends the command. After the last line it raises Failed `remote-command-failed` for a status other
-        than 0.
+        than 0. silence: after so many seconds without a word it is ended with Unreachable `host-unreachable`.
+        """
+        ...
+
+    def send(self, argv: Sequence[str], chunks: Callable[[], Iterable[bytes]], *, idle: float) -> Iterator[bytes]:
+        """As `stream`, for a command that reads much: all of `chunks`, then its stdin ends. An empty line each `idle`
+        seconds in which nothing is said, so that whoever listens can turn away from a link that hangs.
+
+        `chunks` is called for each try and runs in a thread of its own. The command must know by itself when to end,
+        and end when stdin ends early: that is all that it hears of a lost connection.
         """
         ...
 

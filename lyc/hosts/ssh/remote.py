@@ -41,16 +41,32 @@ class SshRemote:
             raise self._failed(argv, done.code, done.stderr)
         return done
 
-    def stream(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Iterator[bytes]:
+    def stream(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None, silence: float | None = None
+    ) -> Iterator[bytes]:
         """See the port. Lines without their end; after the last one raises Failed `remote-command-failed` if the
         command did not end with 0.
         """
         made = frame((*self._prefix, *argv), stdin=len(stdin), merged=True)
         for again in (True, False):
             with self._session(made, lambda: (stdin,), keep=True, timeout=timeout) as session:
-                yield from (line.removesuffix(b"\n") for line in session.stdout)
+                yield from session.lines(silence)
                 ending = session.ending()
+            if session.silent:
+                raise unreachable(self.target, f"it has said nothing for {silence:g} s")
             if not self._never_began(argv, session, ending, timeout, again):
+                break
+        if ending.status:
+            raise self._failed(argv, ending.status, b"")
+
+    def send(self, argv: Sequence[str], chunks: Callable[[], Iterable[bytes]], *, idle: float) -> Iterator[bytes]:
+        """See the port."""
+        made = frame((*self._prefix, *argv), stdin=None, merged=True)
+        for again in (True, False):
+            with self._session(made, chunks, keep=False, timeout=None) as session:
+                yield from session.lines(idle)
+                ending = session.ending()
+            if not self._never_began(argv, session, ending, None, again):
                 break
         if ending.status:
             raise self._failed(argv, ending.status, b"")

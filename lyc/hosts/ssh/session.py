@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Self
@@ -42,11 +43,12 @@ class Session:
     """A running `ssh`. Use as a context manager: its end is the end of the command there too.
 
     feed: bytes for the command's stdin. keep: stdin stays open after them until the command has ended. timeout:
-    seconds after which the session is ended; `timed_out` says so.
+    seconds after which the session is ended; `timed_out` says so. `silent` says that `lines` ended it.
     """
 
     def __init__(self, link: Link, frame: Frame, feed: Iterable[bytes], *, keep: bool, timeout: float | None) -> None:
         self.timed_out = False
+        self.silent = False
         self._frame = frame
         self._over = threading.Event()
         self._began = time.monotonic()
@@ -72,6 +74,20 @@ class Session:
             self._timer.daemon = True
             self._timer.start()
 
+    def lines(self, idle: float) -> Iterator[bytes]:
+        """Lines of the output, without their ends, as they come; an empty one each `idle` seconds without output."""
+        rest, descriptor = b"", self.stdout.fileno()
+        while True:
+            if not select.select([descriptor], [], [], idle)[0]:
+                yield b""
+            elif data := os.read(descriptor, 65536):
+                *lines, rest = (rest + data).split(b"\n")
+                yield from lines
+            else:
+                break
+        if rest:
+            yield rest
+
     def ending(self) -> Ending:
         """Wait for the end. Read `stdout` to its end before."""
         code = self._process.wait()
@@ -79,6 +95,28 @@ class Session:
         said = self._said.read()
         began, status, stderr = self._frame.read(said)
         return Ending(began, status, stderr if began else said, code, time.monotonic() - self._began)
+
+    def lines(self, silence: float | None) -> Iterator[bytes]:
+        """What it says, line by line, without their ends. The session is ended when nothing came for `silence` s."""
+        poll = select.poll()
+        poll.register(self.stdout, select.POLLIN)
+        rest: list[bytes] = []
+        while True:
+            if not poll.poll(None if silence is None else silence * 1000):
+                self.silent = True
+                self._end()
+                return
+            data = os.read(self.stdout.fileno(), PIPE_SIZE)
+            *whole, last = data.split(b"\n")
+            for line in whole:
+                yield b"".join((*rest, line))
+                rest.clear()
+            if last:
+                rest.append(last)
+            if not data:
+                if rest:
+                    yield b"".join(rest)
+                return
 
     def _write(self, pipe: IO[bytes], feed: Iterable[bytes], keep: bool) -> None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lyc.errors import Failed, UsageError
+from lyc.errors import Failed, Unreachable, UsageError
 from lyc.hosts.ssh.remote import SshRemote
 from tests.hosts.ssh.server import awaited
 
@@ -103,6 +103,18 @@ def test_too_slow_is_ended_there_too(remote: SshRemote, tmp_path: Path, stdin: b
 def test_one_that_ignores_the_signal_is_killed(remote: SshRemote, tmp_path: Path) -> None:
     with pytest.raises(Failed):
         remote.run(["sh", "-c", f"trap '' TERM; {SLOW}", "sh", str(tmp_path / "pid")], timeout=1.5)
+    awaited(lambda: gone(tmp_path / "pid"), 8, "the command is gone")
+
+
+def test_a_stream_that_falls_silent_is_ended(remote: SshRemote, tmp_path: Path) -> None:
+    said = f"for n in 1 2 3 4; do echo $n; sleep 0.4; done; printf half; {SLOW}"
+    lines: list[bytes] = []
+    began = time.monotonic()
+    with pytest.raises(Unreachable) as caught:
+        lines.extend(remote.stream(["sh", "-c", said, "sh", str(tmp_path / "pid")], silence=1.0))
+    assert lines == [b"1", b"2", b"3", b"4", b"halfso far"]
+    assert 2.5 < time.monotonic() - began < 5.0
+    assert caught.value.ref == "host-unreachable"
     awaited(lambda: gone(tmp_path / "pid"), 8, "the command is gone")
 
 
