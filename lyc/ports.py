@@ -143,7 +143,7 @@ class Site(Protocol):
     environ: Mapping[str, str]
 
     def prepare(self, say: Callable[[str], None]) -> bool:
-        """Make the machine fit to run engines: idempotent, seconds or less the second time. Whether anything changed."""
+        """Make the machine fit to run engines: idempotent, and quick the second time. Whether anything changed."""
         ...
 
     def working(self, reason: str) -> AbstractContextManager[None]:

@@ -16,8 +16,10 @@ from lyc.spec.settings import Settings
 if TYPE_CHECKING:
     from lyc.control.deps import Deps
     from lyc.hosts.access import SshAccess
+    from lyc.hosts.sites import HostSite
     from lyc.inspection import Read
     from lyc.ports import EngineInstaller, HostProbe, Supervisor
+    from lyc.records.host import Host
     from lyc.records.model import Listing, ModelRef
     from lyc.records.secret import Secret
 
@@ -82,20 +84,30 @@ def build_deps(settings: Settings) -> Deps:
     from lyc.gateway.envoy import EnvoyGateway  # noqa: PLC0415
     from lyc.hosts.environment import UvInstaller  # noqa: PLC0415
     from lyc.hosts.facts import LocalProbe  # noqa: PLC0415
+    from lyc.hosts.here import LocalSite  # noqa: PLC0415
     from lyc.hosts.local import LocalSupervisor  # noqa: PLC0415
+    from lyc.hosts.sites import AllSites  # noqa: PLC0415
     from lyc.sources import open_source  # noqa: PLC0415
     from lyc.sources.cache import ContentCache  # noqa: PLC0415
     from lyc.store import Store  # noqa: PLC0415
 
     uv_environ = _uv_environ()
+    store = Store(settings.database)
+    supervisor = LocalSupervisor(settings.home)
+    local = LocalSite(
+        LocalProbe(settings.cache),
+        UvInstaller(settings.engines, os.environ),
+        ContentCache(settings.cache),
+        supervisor,
+        compiled=settings.cache / "compiled",
+        environ=os.environ,
+    )
     return Deps(
         settings=settings,
-        store=Store(settings.database),
-        supervisor=LocalSupervisor(settings.home),
+        store=store,
+        supervisor=supervisor,
         gateway=EnvoyGateway(gateway_config(settings), settings.run_dir),
-        cache=ContentCache(settings.cache),
-        installer=UvInstaller(settings.engines, os.environ),
-        host=LocalProbe(settings.cache),
+        sites=AllSites(local, lambda name: store.host(name).host, _no_remote, list),
         hosts=host_access(settings),
         open_source=lambda ref, credentials, s3_endpoint, *, hashing, say: open_source(
             ref,
@@ -108,6 +120,10 @@ def build_deps(settings: Settings) -> Deps:
         ),
         clock=time.time,
     )
+
+
+def _no_remote(host: Host) -> HostSite:
+    raise NotImplementedError(host.name)
 
 
 def host_access(settings: Settings) -> SshAccess:

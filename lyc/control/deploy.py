@@ -13,7 +13,7 @@ from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import load_credentials
 from lyc.control.operations import Talk, bug
-from lyc.control.preparation import Preparation, Prepared
+from lyc.control.preparation import LOCAL, Preparation, Prepared
 from lyc.control.reconcile import Reconciler
 from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
 from lyc.records.deployment import (
@@ -34,7 +34,10 @@ WATCH_SECONDS = 0.1
 GATEWAY_SECONDS = 30.0
 _SPEC = TypeAdapter(DeploymentSpec)
 _STEPS = (
-    (Phase.ENGINE, frozenset({ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.BACKOFF})),
+    (
+        Phase.ENGINE,
+        frozenset({ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.BACKOFF, ReplicaState.UNREACHABLE}),
+    ),
     (Phase.LOAD, frozenset({ReplicaState.LOADING})),
     (Phase.READY, frozenset({ReplicaState.PROBING})),
 )
@@ -115,11 +118,12 @@ class Deployer:
         prepared = preparation.decide()
         current = self._current(spec.name)
         if current is not None and current.spec_digest == prepared.digest:
+            if spec.host != LOCAL:  # it may have been installed anew since
+                preparation.provide(prepared, lambda: self._still_wanted(spec.name))
             self._revive(current)
             return current, False
         self._gatekeeper.claim_port()
-        preparation.install(prepared)
-        model, draft = preparation.fetch(prepared, lambda: self._still_wanted(spec.name))
+        model, draft = preparation.provide(prepared, lambda: self._still_wanted(spec.name))
         self._still_wanted(spec.name)
         release = self._store(prepared, model, draft)
         self._reconciler.wake(spec.name)

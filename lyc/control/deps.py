@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lyc.ports import ByteProgress, EngineInstaller, Gateway, HostAccess, HostProbe, ModelCache, Source, Supervisor
+from lyc.ports import ByteProgress, Gateway, HostAccess, Sites, Source, Supervisor
 from lyc.records.model import ModelRef
 from lyc.records.secret import Secret
 from lyc.rollout import Policy
@@ -32,15 +32,17 @@ class OpenSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """The world, as the controller may touch it. host: this machine; hosts: others. clock: seconds since the epoch."""
+    """The world, as the controller may touch it.
+
+    supervisor: of this machine, for the gateway. sites: where engines run. hosts: machines over SSH, as such. clock:
+    seconds since the epoch.
+    """
 
     settings: Settings
     store: Store
     supervisor: Supervisor
     gateway: Gateway
-    cache: ModelCache
-    installer: EngineInstaller
-    host: HostProbe
+    sites: Sites
     hosts: HostAccess
     open_source: OpenSource
     clock: Callable[[], float]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 
 from lyc.control.deps import Deps
+from lyc.control.layout import attempt_directory
 from lyc.control.operations import Talk
+from lyc.control.preparation import LOCAL
 from lyc.control.reconcile import Reconciler
 from lyc.records.deployment import ReplicaState
 from lyc.records.operation import Operation
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.rollout.transitions import ENDED
 
 WATCH_SECONDS = 0.05
 
@@ -27,7 +30,8 @@ class Remover:
         timeout = float(str(operation.request.get("drain_timeout", 30.0)))
         began = self._deps.clock()
         stopped = [r.id for r in store.replicas(name) if r.state is not ReplicaState.STOPPED]
-        store.change_deployment(name, began, stopping=True, drain_timeout=timeout)
+        abandon = bool(operation.request.get("force", False))
+        store.change_deployment(name, began, stopping=True, drain_timeout=timeout, abandon=abandon)
         self._reconciler.wake(name)
         draining = [r for r in store.replicas(name) if r.state in (ReplicaState.READY, ReplicaState.DRAINING)]
         if draining:
@@ -36,9 +40,19 @@ class Remover:
         with talk.during(Phase.STOP):
             waited = threading.Event()
             while store.find_deployment(name) is not None:
+                self._say_who_is_waited_for(name, talk)
                 self._reconciler.wake(name)
                 waited.wait(WATCH_SECONDS)
         return {"name": name, "stopped": stopped, "seconds": self._deps.clock() - began}
+
+    def _say_who_is_waited_for(self, name: str, talk: Talk) -> None:
+        for replica in self._deps.store.replicas(name):
+            if replica.host == LOCAL or replica.state in ENDED:
+                continue
+            directory = attempt_directory(self._deps.settings, replica)
+            if self._deps.sites.site(replica.host).supervisor.status(directory).state == "unknown":
+                words = f"{replica.host} does not answer; lyc down {name} --force goes on without it"
+                talk.phase(PhaseEvent(Phase.STOP, PhaseStatus.PROGRESS, words))
 
     def _wait(self, name: str, talk: Talk) -> None:
         """Until no replica drains any more."""

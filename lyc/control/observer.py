@@ -53,25 +53,35 @@ class Observer:
     def look(self, replica: Replica, task: str) -> Seen:
         """One look, milliseconds long; in PROBING as long as the first answer takes. task: of the replica's plan."""
         directory = attempt_directory(self._deps.settings, replica)
-        status = self._deps.supervisor.status(directory)
+        status = self._deps.sites.site(replica.host).supervisor.status(directory)
         memory = self._memory.get(replica.id)
         if memory is None or memory.attempt != replica.attempts:
             memory = self._memory[replica.id] = _Memory(replica.attempts)
         if replica.state in (ReplicaState.STOPPED, ReplicaState.FAILED):
             return Seen(status.state)
         self._read_log(memory, directory / "output.log")
-        if status.state == "exited":
-            failure = diagnose(memory.lines[-DIAGNOSED_LINES:], status.exit_code).document()
-            return Seen("exited", failure=failure)
+        if status.state == "unknown":
+            return Seen("unknown", failure=status.error)
         if status.state == "absent":
             return Seen("absent")
+        if status.state == "exited":
+            failure = diagnose(memory.lines[-DIAGNOSED_LINES:], status.exit_code).document()
+            return Seen("exited", failure=failure, starts=status.starts, gave_up=status.gave_up)
+        if status.starts > replica.starts:
+            memory.loading, memory.progress = False, None
+            failure = diagnose(memory.lines[-DIAGNOSED_LINES:], None).document()
+            return Seen("running", failure=failure, starts=status.starts)
+        return self._look_closer(memory, replica, task)
+
+    def _look_closer(self, memory: _Memory, replica: Replica, task: str) -> Seen:
+        """At one that runs."""
         if replica.state in (ReplicaState.STARTING, ReplicaState.LOADING):
-            return Seen("running", loading=memory.loading, listening=self._healthy(replica))
+            return Seen("running", starts=replica.starts, loading=memory.loading, listening=self._healthy(replica))
         if replica.state is ReplicaState.PROBING:
             return self._probe(replica, task)
         if replica.state is ReplicaState.DRAINING:
-            return Seen("running", in_flight=self._in_flight(replica))
-        return Seen("running")
+            return Seen("running", starts=replica.starts, in_flight=self._in_flight(replica))
+        return Seen("running", starts=replica.starts)
 
     def reported(self, replica: Replica) -> Reported:
         """What a ready replica's engine said of its memory."""
@@ -141,18 +151,18 @@ class Observer:
         try:
             answer = self._client(replica).post(path, json=body, timeout=PROBE_SECONDS)
         except httpx.HTTPError:
-            return Seen("running")  # the next look sees whether the engine has died
+            return Seen("running", starts=replica.starts)  # the next look sees whether the engine has died
         if answer.status_code == 200:
-            return Seen("running", proven=True)
+            return Seen("running", starts=replica.starts, proven=True)
         if answer.status_code in _TRANSIENT:
-            return Seen("running")
+            return Seen("running", starts=replica.starts)
         failure = EngineFailed(
             "engine-probe-failed",
             f"the engine started but refused its first request (HTTP {answer.status_code})",
             why=answer.text[:500],
             hint=f"lyc logs {self._name}",
         )
-        return Seen("running", failure=failure.document())
+        return Seen("running", starts=replica.starts, failure=failure.document())
 
     def _in_flight(self, replica: Replica) -> int | None:
         status = self._deps.gateway.status()

@@ -27,6 +27,7 @@ from lyc.sources import reader
 from lyc.spec.model_ref import parse_model
 from lyc.units import show_bytes
 
+LOCAL = "local"
 Cancelled = Callable[[], None]
 """Raises when the deploy is no longer wanted."""
 
@@ -59,6 +60,7 @@ class Preparation:
         self, deps: Deps, spec: DeploymentSpec, credentials: Mapping[str, Secret], talk: Talk, *, freed: int
     ) -> None:
         self._deps = deps
+        self._site = deps.sites.site(spec.host)
         self._freed = freed
         self._spec = spec
         self._credentials = credentials
@@ -74,22 +76,34 @@ class Preparation:
         with self._talk.during(Phase.INSPECT) as said:
             model = self._inspect(model_source, model_listing)
             draft = self._inspect(*drafts) if drafts else None
-            host = self._deps.host.facts()
+            host = self._site.probe.facts()
             planned = self._plan(model.facts, draft.facts if draft else None, host)
             said.append(_describe(model.facts, planned))
         for warning in planned.warnings:
             self._talk.warn(warning)
         return Prepared(spec, model, draft, planned, surge_fits(planned, host), self._digest(model, draft, planned))
 
-    def install(self, prepared: Prepared) -> None:
+    def provide(self, prepared: Prepared, cancelled: Cancelled) -> tuple[Snapshot, Snapshot | None]:
+        """All that the engine needs, on the machine where it will run: the model's snapshot there, and its draft's.
+
+        Quick where everything is there already. Nobody else changes the machine meanwhile.
+        """
+        if self._site.name != LOCAL:
+            with self._talk.during(Phase.PREPARE, self._site.name):
+                self._site.prepare(self._say(Phase.PREPARE))
+        with self._site.working(f"deploying {self._spec.name}"):
+            self._install(prepared)
+            return self._fetch_all(prepared, cancelled)
+
+    def _install(self, prepared: Prepared) -> None:
         """Make the engine environment complete."""
         build = prepared.plan.engine
-        if self._deps.installer.bin_dir(build) is not None:
+        if self._site.installer.bin_dir(build) is not None:
             return
         with self._talk.during(Phase.INSTALL, f"{build.distribution} {build.version}"):
-            self._deps.installer.install(build, self._say(Phase.INSTALL))
+            self._site.installer.install(build, self._say(Phase.INSTALL))
 
-    def fetch(self, prepared: Prepared, cancelled: Cancelled) -> tuple[Snapshot, Snapshot | None]:
+    def _fetch_all(self, prepared: Prepared, cancelled: Cancelled) -> tuple[Snapshot, Snapshot | None]:
         """The weights of the model and of its draft, in the cache and verified."""
         with self._talk.during(Phase.FETCH) as said:
             model = self._fetch(prepared.model, cancelled)
@@ -110,7 +124,8 @@ class Preparation:
 
     def _inspect(self, source: Source, listing: Listing) -> Found:
         """The facts; out of the cache if the model is there, else by a few small reads of the source."""
-        return Found(source, listing, inspect(listing, reader(source, listing, self._deps.cache.have(listing))))
+        here = self._deps.sites.site(LOCAL).cache.have(listing)
+        return Found(source, listing, inspect(listing, reader(source, listing, here)))
 
     def _plan(self, facts: ModelFacts, draft: ModelFacts | None, host: HostFacts) -> Plan:
         spec = self._spec
@@ -120,7 +135,7 @@ class Preparation:
         options.check(spec.engine_args, build)
         options.check_env(spec.env)
         quantization.check(spec.quantization, facts, host, build)
-        speculative.check(spec.speculative, facts, draft, build, self._deps.installer.distributions(build))
+        speculative.check(spec.speculative, facts, draft, build, self._site.installer.distributions(build))
         planned = plan(spec, facts, host, draft=draft, build=build, freed=self._freed)
         return dataclasses.replace(planned, task=_task(spec, facts))
 
@@ -141,7 +156,7 @@ class Preparation:
             cancelled()
             tell(done, total)
 
-        return self._deps.cache.snapshot(found.source, found.listing, progress, self._talk.warn)
+        return self._site.cache.snapshot(found.source, found.listing, progress, self._talk.warn)
 
     def _bytes(self, phase: Phase, message: str = "") -> ByteProgress:
         return lambda done, total: self._talk.phase(

@@ -7,7 +7,6 @@ Each step is written to the store before it is done, and each act is idempotent,
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
 import threading
@@ -15,10 +14,11 @@ from pathlib import Path
 
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
-from lyc.control.layout import attempt_directory, engine_key, gateway_process
+from lyc.control.layout import attempt_directory, engine_key, gateway_process, replica_root
 from lyc.control.observer import Observer
 from lyc.engines import vllm
-from lyc.errors import EngineFailed, LycError
+from lyc.errors import EngineFailed, LycError, Unreachable
+from lyc.ports import Site
 from lyc.records.deployment import ReleaseState, Replica, ReplicaState
 from lyc.records.engine import EngineProgress, EngineTarget
 from lyc.records.process import ProcessSpec
@@ -120,14 +120,13 @@ class Worker:
         store, now = self._deps.store, self._deps.clock()
         match action:
             case CreateReplica(release):
-                self._create(release, now)
+                self._create(release, situation, now)
             case MoveReplica():
                 self._move(action, replicas, now)
             case StartProcess(identity):
                 self._start(replicas[identity], situation, replicas)
             case StopProcess(identity, grace):
-                log.info("stopping %s", identity)
-                self._deps.supervisor.stop(attempt_directory(self._deps.settings, replicas[identity]), grace=grace)
+                self._end(replicas[identity], grace)
             case SettleRelease(number, state, error):
                 log.info("release %s/%d is %s", self._name, number, state)
                 store.set_release_state(self._name, number, state, error)
@@ -138,12 +137,13 @@ class Worker:
             case RemoveDeployment():
                 self._remove()
 
-    def _create(self, release: int, now: float) -> None:
+    def _create(self, number: int, situation: Situation, now: float) -> None:
+        release = situation.release(number)
         token = secrets.token_hex(3)
-        identity = f"{self._name}-{release}-{token}"
+        identity = f"{self._name}-{number}-{token}"
         self._deps.store.put_replica(
             Replica(
-                identity, self._name, release, "local", ReplicaState.PENDING, now, now,
+                identity, self._name, number, release.spec.host if release else "local", ReplicaState.PENDING, now, now,
                 socket=str(self._deps.settings.socket(f"r-{secrets.token_hex(6)}")),
             )
         )  # fmt: skip
@@ -162,53 +162,80 @@ class Worker:
 
     def _start(self, replica: Replica, situation: Situation, replicas: dict[str, Replica]) -> None:
         try:
-            self._deps.supervisor.start(self._process(replica, situation))
+            site = self._deps.sites.site(replica.host)
+            site.supervisor.start(self._process(replica, situation, site))
+        except Unreachable as error:  # when its host answers again it is found absent, and started then
+            log.warning("starting %s: %s", replica.id, error)
         except LycError as error:
             self._move(MoveReplica(replica.id, Signal.GAVE_UP, error.document()), replicas, self._deps.clock())
 
-    def _process(self, replica: Replica, situation: Situation) -> ProcessSpec:
+    def _end(self, replica: Replica, grace: float) -> None:
+        log.info("stopping %s", replica.id)
+        try:
+            directory = attempt_directory(self._deps.settings, replica)
+            self._deps.sites.site(replica.host).supervisor.stop(directory, grace=grace)
+        except Unreachable as error:  # asked again as long as it is not seen to have ended
+            log.warning("stopping %s: %s", replica.id, error)
+
+    def _process(self, replica: Replica, situation: Situation, site: Site) -> ProcessSpec:
         release = situation.release(replica.release)
-        if release is None or not Path(release.snapshot_path, "config.json").exists():
+        model = site.cache.use(release.snapshot) if release else None
+        if release is None or model is None:
             raise EngineFailed(
                 "weights-missing",
-                f"the weights of {self._name} are no longer in the cache",
+                f"the weights of {self._name} are no longer in the cache of {site.name}",
                 hint=f"fetch them again: lyc deploy {release.model if release else '…'} --name {self._name}",
             )
         plan = release.plan
         directory = attempt_directory(self._deps.settings, replica)
-        Path(replica.socket).unlink(missing_ok=True)
+        socket = Path(replica.socket)
+        socket.unlink(missing_ok=True)
         command = vllm.command(
             plan,
             EngineTarget(
-                bin_dir=self._deps.installer.install(plan.engine, log.info),
-                work_dir=directory,
-                model_path=Path(release.snapshot_path),
-                socket=Path(replica.socket),
+                bin_dir=site.installer.install(plan.engine, log.info),
+                work_dir=site.folder(directory),
+                model_path=model,
+                socket=site.socket(socket),
                 served_name=self._name,
                 key=engine_key(self._deps.settings, self._name),
                 draft_path=Path(plan.speculative_model) if plan.speculative_model else None,
-                cache_dir=self._deps.settings.cache / "compiled" / plan.engine.id,
+                cache_dir=site.compiled / plan.engine.id,
             ),
-            os.environ,
+            site.environ,
         )
-        return ProcessSpec(replica.id, directory, command.argv, command.env, command.files)
+        return ProcessSpec(
+            replica.id, directory, command.argv, command.env, command.files,
+            socket=socket, devices=plan.devices, image=release.spec.image,
+        )  # fmt: skip
 
     def _prune(self) -> None:
         """Forget dead replicas beyond the last few, whose logs may still be asked for."""
         dead = [replica for replica in self._deps.store.replicas(self._name) if replica.state in ENDED]
         for replica in dead[:-KEPT_DEAD]:
             self._deps.store.remove_replica(replica.id)
-            self._observer.forget(replica.id)
+            self._forget(replica)
             shutil.rmtree(attempt_directory(self._deps.settings, replica).parent, ignore_errors=True)
 
     def _remove(self) -> None:
         for replica in self._deps.store.replicas(self._name):
             Path(replica.socket).unlink(missing_ok=True)
-            self._observer.forget(replica.id)
+            self._forget(replica)
         shutil.rmtree(self._deps.settings.deployments_dir / self._name, ignore_errors=True)
         self._deps.store.remove_deployment(self._name)
         self._gatekeeper.sync()
         log.info("deployment %s is gone", self._name)
+
+    def _forget(self, replica: Replica) -> None:
+        """Leave nothing of it on its host; if that does not answer now, the sweep does it when it does."""
+        self._observer.forget(replica.id)
+        root = replica_root(self._deps.settings, replica)
+        try:
+            supervisor = self._deps.sites.site(replica.host).supervisor
+            for attempt in range(1, replica.attempts + 1):
+                supervisor.forget(root / str(attempt))
+        except LycError as error:
+            log.warning("forgetting %s: %s", replica.id, error)
 
 
 class Reconciler:
@@ -247,7 +274,7 @@ class Reconciler:
             for deployment in store.deployments()
             for replica in store.replicas(deployment.name)
         ]
-        strays = self._deps.supervisor.stray([*known, gateway_process(settings)])
+        strays = self._deps.supervisor.stray([*known, gateway_process(settings), *self._deps.sites.directories()])
         if strays:
             log.warning("killing stray processes %s", strays)
             self._deps.supervisor.reap(strays)

@@ -55,7 +55,8 @@ class Views:
     def _replica(self, replica: Replica) -> dict[str, Any]:
         pid = None
         if replica.state in _UP or replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPING):
-            status = self._deps.supervisor.status(attempt_directory(self._deps.settings, replica))
+            supervisor = self._deps.sites.site(replica.host).supervisor
+            status = supervisor.status(attempt_directory(self._deps.settings, replica))
             pid = status.pid if status.state == "running" else None
         return {
             "id": replica.id,

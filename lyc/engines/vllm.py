@@ -11,6 +11,7 @@ from lyc.engines.speculative import vllm_config
 from lyc.errors import Bug
 from lyc.records.engine import EngineCommand, EngineTarget
 from lyc.records.plan import Plan
+from lyc.records.process import PORT
 from lyc.records.secret import Secret
 
 __all__ = ["command", "in_flight", "probe_request", "progress"]
@@ -51,7 +52,7 @@ def command(plan: Plan, target: EngineTarget, environ: Mapping[str, str] | None 
     argv = [
         str(target.bin_dir / "vllm"),
         *("serve", str(target.model_path)),
-        *("--uds", str(target.socket)),
+        *(("--uds", str(target.socket)) if target.socket else ("--host", "127.0.0.1", "--port", PORT)),
         *("--served-model-name", target.served_name),
         *("--config", str(config)),
         *("--shutdown-timeout", str(SHUTDOWN_SECONDS)),

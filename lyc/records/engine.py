@@ -13,14 +13,14 @@ class EngineTarget:
     """Where an engine is to run and under which names.
 
     bin_dir: the `bin` of its environment. work_dir: private folder of the replica (0700) for its files.
-    socket: unix socket it must listen on. served_name: the `model` that clients send. key: the engine's own key; it
-    must not begin with a dash. cache_dir: where engines of this machine keep what they compiled, or None.
+    socket: unix socket it must listen on; None: a port of the loopback, which its supervisor chooses. served_name: the
+    `model` that clients send. key: the engine's own key; it must not begin with a dash. cache_dir: where engines of this machine keep what they compiled, or None.
     """
 
     bin_dir: Path
     work_dir: Path
     model_path: Path
-    socket: Path
+    socket: Path | None
     served_name: str
     key: Secret
     draft_path: Path | None = None

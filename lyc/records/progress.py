@@ -12,6 +12,7 @@ class Phase(enum.StrEnum):
     CONTROLLER = "start controller"
     RESOLVE = "resolve"
     INSPECT = "inspect"
+    PREPARE = "prepare host"
     INSTALL = "install engine"
     FETCH = "fetch"
     GATEWAY = "start gateway"

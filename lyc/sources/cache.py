@@ -28,7 +28,7 @@ from uuid import uuid4
 
 from lyc.errors import Interrupted
 from lyc.ports import ByteProgress, Source
-from lyc.records.model import Listing, ModelRef, Snapshot, SourceFile
+from lyc.records.model import Listing, ModelRef, Snapshot, SourceFile, SourceKind
 from lyc.sources.blobs import BlobStore
 from lyc.sources.disk import require_space, speaking, sync_folder, write_atomic
 from lyc.sources.manifest import Manifest, listing_key, manifest, read_manifest
@@ -83,6 +83,18 @@ class ContentCache:
             return self._open(listing.ref, self._digest_of(listing))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def use(self, digest: str) -> Path | None:
+        """See the port."""
+        try:
+            found = self._open(ModelRef(SourceKind.LOCAL, ""), digest)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if found is None:
+            return None
+        with contextlib.suppress(OSError):  # a cache on a read-only disk
+            os.utime(self._manifest_path(digest))
+        return found.path
 
     def verify(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Read every file again and compare its SHA-256. Damaged blobs are thrown away; their paths are returned.

@@ -1,0 +1,78 @@
+"""All machines that engines run on, by name: `lyc.ports.Sites`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from lyc.hosts.here import LOCAL
+from lyc.ports import Site
+from lyc.records.host import Host
+
+
+class HostSite(Site, Protocol):
+    """A site that is another machine: `lyc.hosts.remote.site.RemoteSite`."""
+
+    host: Host
+
+    def sweep(self, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
+        """See `lyc.ports.Sites.sweep`."""
+        ...
+
+    def close(self) -> None:
+        """End what watches it."""
+        ...
+
+
+class AllSites:
+    """Implements `lyc.ports.Sites`.
+
+    find: the host of a name; raises NotFound `no-such-host`. make: a site for it. A host of the same name with another
+    address is another site. directories: see the port.
+    """
+
+    def __init__(
+        self,
+        local: Site,
+        find: Callable[[str], Host],
+        make: Callable[[Host], HostSite],
+        directories: Callable[[], Sequence[Path]],
+    ) -> None:
+        self._local = local
+        self._find = find
+        self._make = make
+        self._directories = directories
+        self._made: dict[str, HostSite] = {}
+        self._lock = threading.Lock()
+
+    def site(self, host: str) -> Site:
+        """See the port."""
+        return self._local if host == LOCAL else self._remote(host)
+
+    def directories(self) -> Sequence[Path]:
+        """See the port."""
+        return self._directories()
+
+    def sweep(self, host: str, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
+        """See the port."""
+        return self._remote(host).sweep(known)
+
+    def close(self) -> None:
+        """See the port."""
+        with self._lock:
+            made, self._made = list(self._made.values()), {}
+        for site in made:
+            site.close()
+
+    def _remote(self, name: str) -> HostSite:
+        host = self._find(name)
+        with self._lock:
+            found = self._made.get(name)
+            if found is not None and (found.host.address, found.host.port) == (host.address, host.port):
+                return found
+            made = self._made[name] = self._make(host)
+        if found is not None:
+            found.close()
+        return made
