@@ -50,7 +50,7 @@ class SshRemote:
         made = frame((*self._prefix, *argv), stdin=len(stdin), merged=True)
         for again in (True, False):
             with self._session(made, lambda: (stdin,), keep=True, timeout=timeout) as session:
-                yield from session.lines(silence)
+                yield from session.lines(silence, wait=False)
                 ending = session.ending()
             if session.silent:
                 raise unreachable(self.target, f"it has said nothing for {silence:g} s")

@@ -74,19 +74,33 @@ class Session:
             self._timer.daemon = True
             self._timer.start()
 
-    def lines(self, idle: float) -> Iterator[bytes]:
-        """Lines of the output, without their ends, as they come; an empty one each `idle` seconds without output."""
-        rest, descriptor = b"", self.stdout.fileno()
+    def lines(self, idle: float | None, *, wait: bool = True) -> Iterator[bytes]:
+        """Lines of the output, without their ends, as they come.
+
+        After `idle` seconds without output an empty one; without `wait` the session is ended, and `silent` says so.
+        """
+        poll = select.poll()
+        poll.register(self.stdout, select.POLLIN)
+        rest: list[bytes] = []
         while True:
-            if not select.select([descriptor], [], [], idle)[0]:
+            if not poll.poll(None if idle is None else idle * 1000):
+                if not wait:
+                    self.silent = True
+                    self._end()
+                    return
                 yield b""
-            elif data := os.read(descriptor, 65536):
-                *lines, rest = (rest + data).split(b"\n")
-                yield from lines
-            else:
+                continue
+            data = os.read(self.stdout.fileno(), 65536)
+            *whole, last = data.split(b"\n")
+            for line in whole:
+                yield b"".join((*rest, line))
+                rest.clear()
+            if last:
+                rest.append(last)
+            if not data:
                 break
         if rest:
-            yield rest
+            yield b"".join(rest)
 
     def ending(self) -> Ending:
         """Wait for the end. Read `stdout` to its end before."""
@@ -95,28 +109,6 @@ class Session:
         said = self._said.read()
         began, status, stderr = self._frame.read(said)
         return Ending(began, status, stderr if began else said, code, time.monotonic() - self._began)
-
-    def lines(self, silence: float | None) -> Iterator[bytes]:
-        """What it says, line by line, without their ends. The session is ended when nothing came for `silence` s."""
-        poll = select.poll()
-        poll.register(self.stdout, select.POLLIN)
-        rest: list[bytes] = []
-        while True:
-            if not poll.poll(None if silence is None else silence * 1000):
-                self.silent = True
-                self._end()
-                return
-            data = os.read(self.stdout.fileno(), PIPE_SIZE)
-            *whole, last = data.split(b"\n")
-            for line in whole:
-                yield b"".join((*rest, line))
-                rest.clear()
-            if last:
-                rest.append(last)
-            if not data:
-                if rest:
-                    yield b"".join(rest)
-                return
 
     def _write(self, pipe: IO[bytes], feed: Iterable[bytes], keep: bool) -> None:
         try:
