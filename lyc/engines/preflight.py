@@ -7,24 +7,34 @@ held against the engine's CPU build.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from lyc.engines import preflight_cards, preflight_system
 from lyc.engines.versions import pinned
+from lyc.errors import Failed
 from lyc.records.host import Check, CheckState, RemoteFacts
 from lyc.records.plan import EngineBuild
 
 _ORDER = list(CheckState)
+_PLANNED = frozenset({"gpu-memory"})
+"""What a plan says better, with the model's own figures, and the replicas that will go left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What is to run there, beyond the engine. weights: bytes on disk; model: its name, for the texts."""
+    """What is to run there.
+
+    weights: bytes that are still to be fetched; model: its name, for the texts. engine: None = what suits the host.
+    installed: the engine is there already. container: it comes as an image.
+    """
 
     weights: int = 0
     model: str = ""
+    engine: EngineBuild | None = None
+    installed: bool = False
+    container: bool = False
 
 
 def engine_for(facts: RemoteFacts) -> EngineBuild:
@@ -37,27 +47,55 @@ def preflight(name: str, facts: RemoteFacts, needs: Needs = Needs()) -> tuple[Ch
 
     name: of the host, as it stands in the commands to type.
     """
-    build = engine_for(facts)
-    rows: tuple[Callable[[], Iterator[Check]], ...] = (
-        partial(preflight_system.system, facts),
-        partial(preflight_system.libc, facts),
-        partial(preflight_cards.cards, facts),
-        partial(preflight_cards.driver, facts, build),
-        partial(preflight_cards.capability, facts),
-        partial(preflight_cards.busy, facts),
-        partial(preflight_cards.split, facts),
+    build = needs.engine or engine_for(facts)
+    rows: list[Callable[[], Iterator[Check]]] = [partial(preflight_system.system, facts)]
+    if not needs.container:
+        rows.append(partial(preflight_system.libc, facts))
+    if needs.engine is None or not build.on_cpu:
+        rows += [
+            partial(preflight_cards.cards, facts),
+            partial(preflight_cards.driver, facts, build),
+            partial(preflight_cards.capability, facts),
+            partial(preflight_cards.busy, facts),
+            partial(preflight_cards.split, facts),
+        ]
+    if needs.container:
+        rows.append(partial(preflight_system.runtime, facts, build))
+    rows += [
         partial(preflight_system.processor, facts, build),
         partial(preflight_system.memory, facts),
         partial(preflight_system.home, facts),
-        partial(preflight_system.disk, facts, build, needs.weights, needs.model),
-        partial(preflight_system.tools, facts, build),
+        partial(preflight_system.disk, facts, build, needs.weights, needs.model, needs.installed),
+    ]
+    if not needs.container:
+        rows.append(partial(preflight_system.tools, facts, build))
+    rows += [
         partial(preflight_system.rights, facts),
         partial(preflight_system.supervision, facts),
         partial(preflight_system.clock, facts),
         partial(preflight_system.reach, facts),
-    )
+    ]
     found = [replace(check, remedy=typed(name, check.remedy)) for row in rows for check in row()]
     return tuple(sorted(found, key=lambda check: _ORDER.index(check.state)))
+
+
+def refuse(name: str, checks: Sequence[Check]) -> None:
+    """Before a deploy: raises Failed `host-unfit` with every check that has failed and its remedy.
+
+    Whether the cards have room is left to the plan.
+    """
+    failed = [check for check in checks if check.state is CheckState.FAILED and check.name not in _PLANNED]
+    if not failed:
+        return
+    first, many = failed[0], len(failed) > 1
+    raise Failed(
+        "host-unfit",
+        f"{name} cannot run the engine: {first.name}: {first.found}",
+        why=first.why,
+        where=name,
+        hint=f"lyc hosts check {name} tells all of it" if many or not first.remedy else first.remedy,
+        detail=tuple(f"{check.name}: {check.found}" + (f" → {check.remedy}" * bool(check.remedy)) for check in failed),
+    )
 
 
 def typed(name: str, remedy: str) -> str:

@@ -93,22 +93,23 @@ def memory(facts: RemoteFacts) -> Iterator[Check]:
 
 def home(facts: RemoteFacts) -> Iterator[Check]:
     """A home that can be written, for that is where the engine goes without root."""
-    if facts.home_writable is False:
+    if facts.home_writable is False and facts.sudo != "free":
         why = "engine and weights are kept under the home of the user who logs in"
         remedy = f"$ sudo install -d -o {facts.user} -m 700 {facts.home}" if facts.home and facts.user else "$ ls -ld ~"
         yield Check("home", _FAILED, f"{facts.home or 'the home'} cannot be written", why, remedy)
 
 
-def disk(facts: RemoteFacts, build: EngineBuild, weights: int, model: str) -> Iterator[Check]:
-    """Room for the engine and, where a model is asked for, its weights."""
-    engine = requirements.installed_bytes(build)
+def disk(facts: RemoteFacts, build: EngineBuild, weights: int, model: str, installed: bool = False) -> Iterator[Check]:
+    """Room for the engine, unless it is installed, and, where a model is asked for, its weights."""
+    engine = 0 if installed else requirements.installed_bytes(build)
     needed = engine + weights + _ROOM
-    parts = [f"{show_bytes(engine)} for {build.id}"]
-    parts += [f"{show_bytes(weights)} for {model or 'the weights'}"] if weights else ["and what the weights take"]
+    parts = [f"{show_bytes(engine)} for {build.id}"] if engine else []
+    parts += [f"{show_bytes(weights)} for {model or 'the weights'}"] if weights else ["what the weights take"]
     why = f"{', '.join(parts)}, and {show_bytes(_ROOM)} to spare"
-    place = next((disk for disk in facts.disks if disk.path == facts.home), None)
+    place = facts.place
     if place is None:
-        yield Check("disk", _UNKNOWN, f"the room in {facts.home or 'the home'} cannot be told", why, "$ df -h ~")
+        where = "/var/lib" if facts.sudo == "free" else facts.home or "the home"
+        yield Check("disk", _UNKNOWN, f"the room in {where} cannot be told", why, "$ df -h")
         return
     found = f"{show_bytes(place.free)} free in {place.path}"
     if place.free >= needed:
@@ -119,8 +120,27 @@ def disk(facts: RemoteFacts, build: EngineBuild, weights: int, model: str) -> It
         found += f", {show_bytes(roomy.free)} in {roomy.path}"
     remedy = f"$ du -xhd 2 {place.path} | sort -h | tail"
     # An engine that is there already takes no more room, and that cannot be told from free space alone.
-    state = _FAILED if place.free < weights + _ROOM or place.total < needed else _WARNING
-    yield Check("disk", state, found + _moved(roomy, place), why, remedy)
+    state = _FAILED if installed or place.free < weights + _ROOM or place.total < needed else _WARNING
+    yield Check("disk", state, found + _moved(roomy, place, system=facts.sudo == "free"), why, remedy)
+
+
+def runtime(facts: RemoteFacts, build: EngineBuild) -> Iterator[Check]:
+    """A container runtime that this user may use, and one that can hand out cards where there are some."""
+    why = "engines in containers need Docker or Podman, and with cards NVIDIA's container toolkit"
+    usable = {**(facts.runtimes_denied if facts.sudo == "free" else {}), **facts.runtimes}  # root may use them all
+    if not usable:
+        denied = next(iter(facts.runtimes_denied), "")
+        found = f"{denied} is not for this user" if denied else "neither docker nor podman is there"
+        user = facts.user or "USER"
+        remedy = f"$ sudo usermod -aG docker {user}" if denied == "docker" else install_words(facts.os_id, "podman")
+        yield Check("runtime", _FAILED, found, why, remedy)
+        return
+    told = ", ".join(f"{name} {facts.runtimes.get(name, '')}".strip() for name in usable)
+    if not build.on_cpu and facts.toolkit is None:
+        remedy = "$ nvidia-ctk --version"
+        yield Check("runtime", _WARNING, f"{told}; NVIDIA's container toolkit was not found", why, remedy)
+    else:
+        yield Check("runtime", _PASSED, told, why)
 
 
 def tools(facts: RemoteFacts, build: EngineBuild) -> Iterator[Check]:
@@ -209,5 +229,7 @@ def _install_curl(facts: RemoteFacts) -> str:
     return install_words(facts.os_id, "curl")
 
 
-def _moved(roomy: Disk | None, place: Disk) -> str:
-    return f" (a home on {roomy.path} would do)" if roomy is not None and roomy.path != place.path else ""
+def _moved(roomy: Disk | None, place: Disk, *, system: bool) -> str:
+    if roomy is None or roomy.path == place.path:
+        return ""
+    return " (mounted at /var/lib/lyc it would do)" if system else f" (a home on {roomy.path} would do)"

@@ -112,8 +112,8 @@ class RemoteFacts:
 
         None where its room cannot be told.
         """
-        path = "/var/lib" if self.sudo == "free" else self.home
-        return next((disk for disk in self.disks if disk.path == path), None)
+        paths = ("/var/lib", "/") if self.sudo == "free" else (self.home,)
+        return next((disk for path in paths for disk in self.disks if disk.path == path), None)
 
 
 class CheckState(enum.StrEnum):

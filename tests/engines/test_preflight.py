@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyc.engines import requirements
-from lyc.engines.preflight import Needs, engine_for, preflight, typed, verdict
+from lyc.engines.preflight import Needs, engine_for, preflight, refuse, typed, verdict
 from lyc.engines.versions import pinned
+from lyc.errors import Failed
 from lyc.records.host import Check, CheckState, Disk, RemoteFacts
 from lyc.records.plan import Accelerator
 from lyc.units import GIB
@@ -20,7 +21,8 @@ from lyc.units import GIB
 CARD = Accelerator("h100", "NVIDIA H100 80GB HBM3", 80 * GIB, 80 * GIB, 90, "GPU-1")
 GOOD = RemoteFacts(
     "h", "Debian GNU/Linux 12", "6.1", "x86_64", "root", "/root", "b", 8, 64 * GIB, 60 * GIB,
-    (Disk("/root", 500 * GIB, 400 * GIB),), cpu_flags=frozenset({"avx2"}), libc="glibc 2.36", accelerators=(CARD,),
+    (Disk("/root", GIB, GIB), Disk("/var/lib", 500 * GIB, 400 * GIB)),
+    cpu_flags=frozenset({"avx2"}), libc="glibc 2.36", accelerators=(CARD,),
     driver="580.95.05", cuda=(13, 0), systemd=252, sudo="free", clock_skew=0.0, reaches={"https://a": True},
     system="Linux", os_id="debian", home_writable=True, gpus_seen=1,
 )  # fmt: skip
@@ -68,12 +70,14 @@ FAILED, WARNING, UNKNOWN, PASSED = CheckState
         ("memory", {"memory_available": 4 * GIB}, WARNING),
         ("memory", {"memory_total": 2 * GIB}, FAILED),
         ("memory", {"memory_available": None}, UNKNOWN),
-        ("home", {"home_writable": False}, FAILED),
+        ("home", {"home_writable": False, "sudo": "none"}, FAILED),
+        ("home", {"home_writable": False}, None),  # with root nothing goes there
         ("home", {"home_writable": None}, None),
-        ("disk", {"disks": (Disk("/root", 500 * GIB, GIB),)}, FAILED),
-        ("disk", {"disks": (Disk("/root", 500 * GIB, 10 * GIB),)}, WARNING),
-        ("disk", {"disks": (Disk("/root", 12 * GIB, 10 * GIB),)}, FAILED),
+        ("disk", {"disks": (Disk("/var/lib", 500 * GIB, GIB),)}, FAILED),
+        ("disk", {"disks": (Disk("/var/lib", 500 * GIB, 10 * GIB),)}, WARNING),
+        ("disk", {"disks": (Disk("/", 12 * GIB, 10 * GIB),)}, FAILED),
         ("disk", {"disks": ()}, UNKNOWN),
+        ("disk", {"sudo": "password"}, FAILED),  # then it is the home that counts
         ("tools", {"missing": ("rsync", "clang", "uv")}, PASSED),
         ("tools", {"missing": ("cc", "gcc", "clang")}, FAILED),
         ("tools", {"missing": ("cc", "gcc")}, PASSED),
@@ -102,6 +106,51 @@ def test_edges(name: str, changes: dict[str, Any], expected: CheckState | None) 
 def test_weights_count_on_the_disk() -> None:
     assert state("disk", Needs(weights=100 * GIB, model="acme/x")) is PASSED
     assert state("disk", Needs(weights=399 * GIB, model="acme/x")) is FAILED
+
+
+def test_an_engine_that_is_there_takes_no_more_room() -> None:
+    small = {"disks": (Disk("/var/lib", 500 * GIB, 10 * GIB),)}
+    assert state("disk", Needs(installed=True), **small) is PASSED
+    assert state("disk", Needs(installed=True, weights=9 * GIB), **small) is FAILED
+
+
+def test_an_engine_in_a_container_brings_its_libraries() -> None:
+    needs = Needs(container=True)
+    assert state("libc", needs, libc="musl") is None
+    assert state("tools", needs, missing=("cc", "gcc", "clang")) is None
+    assert state("runtime", needs) is FAILED
+    assert state("runtime", needs, runtimes={"docker": "28"}) is WARNING  # without NVIDIA's toolkit
+    assert state("runtime", needs, runtimes={"podman": "5"}, toolkit="1.17") is PASSED
+    assert state("runtime", needs, runtimes_denied={"docker": "no"}, toolkit="1.17") is PASSED
+    denied = {"runtimes_denied": {"docker": "no"}, "sudo": "none", "user": "anna"}
+    (check,) = [c for c in preflight("gpu1", replace(GOOD, **denied), needs) if c.name == "runtime"]  # type: ignore[arg-type]
+    assert (check.state, "usermod -aG docker anna" in check.remedy) == (FAILED, True)
+    assert state("runtime", runtimes={}) is None
+
+
+def test_cards_do_not_count_for_an_engine_on_the_cpu() -> None:
+    needs = Needs(engine=pinned(on_cpu=True))
+    broken = {"accelerators": (), "gpu_problem": "NVML", "gpu_status": 18}
+    assert state("gpu", **broken) is FAILED
+    assert state("gpu", needs, **broken) is None
+    refuse("gpu1", preflight("gpu1", replace(GOOD, **broken), needs))  # type: ignore[arg-type]
+
+
+def test_a_deploy_is_refused_with_what_is_wrong_and_what_to_type() -> None:
+    refuse("gpu1", preflight("gpu1", replace(GOOD, clock_skew=None, sudo="password", disks=())))
+    busy = preflight("gpu1", replace(GOOD, accelerators=(replace(CARD, memory_free=GIB),)))
+    assert verdict(busy) is FAILED
+    refuse("gpu1", busy)  # the plan tells that with figures
+    with pytest.raises(Failed) as caught:
+        refuse("gpu1", preflight("gpu1", replace(GOOD, cuda=(12, 4))))
+    one = caught.value
+    assert (one.ref, one.exit_code, len(one.detail)) == ("host-unfit", 1, 1)
+    assert one.hint
+    assert one.hint in one.detail[0]
+    with pytest.raises(Failed) as caught:
+        refuse("gpu1", preflight("gpu1", replace(GOOD, cuda=(12, 4), libc="musl")))
+    assert [line.split(":")[0] for line in caught.value.detail] == ["libc", "driver"]
+    assert "lyc hosts check gpu1" in caught.value.hint
 
 
 def test_the_pinned_engine_is_the_one_that_is_checked_for() -> None:
