@@ -18,7 +18,7 @@ Command = Callable[[Root, list[str]], dict[str, Any]]
 COMMANDS: Mapping[str, str] = {
     # processes
     "start": "processes", "stop": "processes", "list": "processes", "remove": "processes", "watch": "watch",
-    "launch": "launch",
+    "launch": "launch", "ended": "launch",
     # weights
     "have": "weights", "missing": "weights", "receive": "weights", "link": "weights", "pull": "pull", "prune": "prune",
     # the host itself
