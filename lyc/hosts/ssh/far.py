@@ -18,11 +18,23 @@ from dataclasses import dataclass
 
 from lyc.errors import UsageError
 
-COMMAND = "exec /bin/sh -c 'read -r lyc_line && eval \"$lyc_line\"'"
+_SHELL = "/bin/sh -c 'read -r lyc_line && eval \"$lyc_line\"'"
 """No argument travels in it, so there is no limit of 128 KiB (Linux, MAX_ARG_STRLEN), and nothing of a command shows
 in this machine's process list.
 """
 GRACE_SECONDS = 3
+
+
+def login_command(prefix: Sequence[str] = ()) -> str:
+    """What is handed to the login shell. prefix: words before all that runs there, `("sudo", "-n", "--")`, so that the
+    shell that ends a command has the command's rights. Raises UsageError `invalid-argument` for a word that would need
+    quotes.
+    """
+    if any(not re.fullmatch(r"[\w./=-]+", word) for word in prefix):
+        raise UsageError("invalid-argument", f"{shlex.join(prefix)} cannot stand before commands")
+    return " ".join(("exec", *prefix, _SHELL))
+
+
 _WATCH = (
     # After EOF: if the script lives, so does its command. `kill 0` is the own process group, whatever its number.
     "{ cat >/dev/null; kill -0 $$ && { trap '' TERM; kill -TERM 0; "

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lyc.errors import Failed, LycError, NotFound, Unreachable
-from lyc.hosts.ssh.far import Frame, frame
+from lyc.hosts.ssh.far import Frame, frame, login_command
 from lyc.hosts.ssh.files import GET, PUT, content
 from lyc.hosts.ssh.link import PERSIST_SECONDS, Link
 from lyc.hosts.ssh.scan import unreachable
@@ -30,12 +30,17 @@ class SshRemote:
 
     def __init__(self, target: Target, *, persist: int = PERSIST_SECONDS, prefix: Sequence[str] = ()) -> None:
         self.target = target
-        self._prefix = tuple(prefix)
+        self._persist = persist
+        self._command = login_command(prefix)
         self._link = Link(target, persist=persist)
+
+    def prefixed(self, *prefix: str) -> SshRemote:
+        """The same host over the same connection, with these words before each command."""
+        return SshRemote(self.target, persist=self._persist, prefix=prefix)
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0, check: bool = True) -> Completed:
         """See the port."""
-        made = frame((*self._prefix, *argv), stdin=len(stdin))
+        made = frame(argv, stdin=len(stdin))
         done = self._completed(argv, made, lambda: (stdin,), keep=True, timeout=timeout)
         if check and done.code != 0:
             raise self._failed(argv, done.code, done.stderr)
@@ -47,7 +52,7 @@ class SshRemote:
         """See the port. Lines without their end; after the last one raises Failed `remote-command-failed` if the
         command did not end with 0.
         """
-        made = frame((*self._prefix, *argv), stdin=len(stdin), merged=True)
+        made = frame(argv, stdin=len(stdin), merged=True)
         for again in (True, False):
             with self._session(made, lambda: (stdin,), keep=True, timeout=timeout) as session:
                 yield from session.lines(silence, wait=False)
@@ -61,7 +66,7 @@ class SshRemote:
 
     def send(self, argv: Sequence[str], chunks: Callable[[], Iterable[bytes]], *, idle: float) -> Iterator[bytes]:
         """See the port."""
-        made = frame((*self._prefix, *argv), stdin=None, merged=True)
+        made = frame(argv, stdin=None, merged=True)
         for again in (True, False):
             with self._session(made, chunks, keep=False, timeout=None) as session:
                 yield from session.lines(idle)
@@ -77,7 +82,7 @@ class SshRemote:
         """
         what = content(data)
         argv = ["sh", "-c", PUT, "sh", path, f"{mode:04o}", f"{mode | 0o200:04o}", str(what.size)]
-        made = frame((*self._prefix, *argv), stdin=None)
+        made = frame(argv, stdin=None)
         timeout = PUT_SECONDS + what.size / PUT_RATE
         done = self._completed(("put", path), made, what.chunks, keep=False, timeout=timeout)
         if done.code != 0:
@@ -123,7 +128,7 @@ class SshRemote:
         self, made: Frame, feed: Callable[[], Iterable[bytes]], *, keep: bool, timeout: float | None
     ) -> Iterator[Session]:
         self._link.ensure()
-        with Session(self._link, made, feed(), keep=keep, timeout=timeout) as session:
+        with Session(self._link, self._command, made, feed(), keep=keep, timeout=timeout) as session:
             yield session
 
     def _never_began(

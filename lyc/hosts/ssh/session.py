@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Self
 
-from lyc.hosts.ssh.far import COMMAND, Frame
+from lyc.hosts.ssh.far import Frame
 from lyc.hosts.ssh.link import Link
 from lyc.hosts.ssh.target import environment, no_ssh
 
@@ -42,11 +42,13 @@ class Ending:
 class Session:
     """A running `ssh`. Use as a context manager: its end is the end of the command there too.
 
-    feed: bytes for the command's stdin. keep: stdin stays open after them until the command has ended. timeout:
-    seconds after which the session is ended; `timed_out` says so. `silent` says that `lines` ended it.
+    command: of `lyc.hosts.ssh.far`. feed: bytes for the framed command's stdin. keep: stdin stays open after them until
+    that has ended. timeout: seconds after which the session is ended; `timed_out` says so. silent: `lines` ended it.
     """
 
-    def __init__(self, link: Link, frame: Frame, feed: Iterable[bytes], *, keep: bool, timeout: float | None) -> None:
+    def __init__(
+        self, link: Link, command: str, frame: Frame, feed: Iterable[bytes], *, keep: bool, timeout: float | None
+    ) -> None:
         self.timed_out = False
         self.silent = False
         self._frame = frame
@@ -54,7 +56,7 @@ class Session:
         self._began = time.monotonic()
         # Not a pipe, which somebody would have to empty meanwhile. Closed in __exit__.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
-        argv = [*link.argv(), COMMAND]
+        argv = [*link.argv(), command]
         try:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
