@@ -14,15 +14,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from lyc.errors import LycError, SpecError
+from lyc.errors import LycError, SpecError, UsageError
 from lyc.records.deployment import DeploymentSpec, Speculative
 from lyc.records.model import ModelRef
+from lyc.spec.host_address import is_address, parse_address
+from lyc.spec.image_ref import check_image
 from lyc.spec.model_ref import default_name, parse_model
 from lyc.spec.names import check_name
 from lyc.spec.positions import nearest
 from lyc.units import parse_tokens
 
 METHODS = ("ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix")
+LOCAL = "local"
+_OF_KEYS = {"replicas": "min", "gpus": "gpus", "image": "image"}
+"""Kinds of our own errors → the key at fault."""
 NEED_DRAFT = frozenset({"draft_model", "eagle", "eagle3"})
 
 Where = Callable[[tuple[str | int, ...]], str]
@@ -39,6 +44,16 @@ def _tokens(value: object) -> object:
         return parse_tokens(value)
     except ValueError as problem:
         raise PydanticCustomError("tokens", "{why}", {"why": str(problem)}) from problem
+
+
+def _indices(value: object) -> object:
+    """`"0,1"` is a list of cards as good as [0, 1]."""
+    if not isinstance(value, str):
+        return value
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isascii() and word.isdecimal() for word in words):
+        raise PydanticCustomError("gpus", "it takes numbers of cards as nvidia-smi shows them, such as 0,1")
+    return [int(word) for word in words]
 
 
 def _speculative(value: object) -> object:
@@ -105,7 +120,22 @@ class DeploymentTable(_Written):
     gpu: Annotated[str, StringConstraints(to_lower=True, min_length=1)] = Field(
         "auto", description="auto, cpu, or the name of a card, such as h100."
     )
-    host: str = Field("local", min_length=1, description="Where it runs; `local` is this machine.")
+    host: str = Field(
+        "local",
+        min_length=1,
+        description="Where it runs: the name of a host, its address (user@box, ssh://user@box:22), or `local`, which is"
+        " this machine.",
+    )
+    gpus: Annotated[list[int] | None, BeforeValidator(_indices, json_schema_input_type=list[int] | str | None)] = Field(
+        None, min_length=1, description="The cards of the host that it gets, by their numbers in nvidia-smi; left out:"
+        " the fewest free ones that do.",
+    )  # fmt: skip
+    runtime: Literal["process", "container"] | None = Field(
+        None, description="How the engine runs on a host: as a process, which is the default, or in a container."
+    )
+    image: str | None = Field(
+        None, min_length=1, description="Image of the container, with a tag or a digest; left out: vLLM's own."
+    )
     quantization: str | None = Field(None, min_length=1, description="Such as fp8 or awq; left out: as the weights.")
     speculative: Annotated[
         SpeculativeTable | None, BeforeValidator(_speculative, json_schema_input_type=SpeculativeTable | str | None)
@@ -124,6 +154,25 @@ class DeploymentTable(_Written):
     env: dict[str, str | FromEnvironment] = Field(
         default_factory=dict, description="Environment of the engine. Secrets: NAME = { from = 'VARIABLE' }."
     )
+
+    @model_validator(mode="after")
+    def cards_that_can_be(self) -> DeploymentTable:
+        found = self.gpus or []
+        if twice := [card for card in found if found.count(card) > 1]:
+            raise PydanticCustomError("gpus", "card {card} is named twice", {"card": twice[0]})
+        if min(found, default=0) < 0:
+            raise PydanticCustomError("gpus", "{card} is no number of a card", {"card": min(found)})
+        if found and self.gpu == "cpu":
+            raise PydanticCustomError("gpus", "cards are named, but gpu is cpu")
+        if found and self.max > 1:
+            raise PydanticCustomError("gpus", "they are the cards of one replica, but max is {max}", {"max": self.max})
+        return self
+
+    @model_validator(mode="after")
+    def containers_that_can_be(self) -> DeploymentTable:
+        if self.image is not None and self.runtime == "process":
+            raise PydanticCustomError("image", "an image is of a container, but runtime is process")
+        return self
 
     @model_validator(mode="after")
     def min_within_max(self) -> DeploymentTable:
@@ -145,12 +194,15 @@ def deployment_spec(
     except ValidationError as problem:
         raise _translated(problem, where) from problem
     model = _reference(table.model, base, where(("model",)))
+    runtime = "container" if table.image is not None else table.runtime or "process"
+    if runtime == "container" and table.host == LOCAL:
+        raise _container_here(where(("image" if table.runtime is None else "runtime",)))
     name = default_name(model) if table.name is None else check_name(table.name, where=where(("name",)))
     spec = DeploymentSpec(
         name=name,
         model=str(model),
         gpu=table.gpu,
-        host=table.host,
+        host=_host(table.host, where(("host",))),
         quantization=table.quantization,
         speculative=None if table.speculative is None else _speculation(table.speculative, base, where),
         max_model_len=table.max_model_len,
@@ -159,6 +211,9 @@ def deployment_spec(
         engine_args={key.lstrip("-").replace("_", "-"): _argument(value) for key, value in table.engine_args.items()},
         env={key: _variable(key, value, environ, where) for key, value in table.env.items()},
         s3_endpoint=table.s3_endpoint,
+        gpus=None if table.gpus is None else tuple(table.gpus),
+        runtime=runtime,
+        image=None if table.image is None else check_image(table.image, where=where(("image",))),
     )
     return spec, table.name is not None
 
@@ -175,6 +230,27 @@ def _reference(written: str, base: Path, place: str) -> ModelRef:
     except SpecError as problem:
         problem.where = place
         raise
+
+
+def _host(written: str, place: str) -> str:
+    """As written; an address is known to be one."""
+    if is_address(written):
+        try:
+            parse_address(written, where=place)
+        except UsageError as problem:
+            wrong = SpecError(problem.ref, problem.what, why=problem.why, where=place, hint=problem.hint)
+            raise wrong from problem
+    return written.strip()
+
+
+def _container_here(place: str) -> SpecError:
+    return SpecError(
+        "container-needs-host",
+        "engines of this machine do not run in containers",
+        why="a container runtime is used on hosts over SSH",
+        where=place,
+        hint="name one with --host, or leave --runtime and --image out",
+    )
 
 
 def _speculation(table: SpeculativeTable, base: Path, where: Where) -> Speculative:
@@ -231,8 +307,8 @@ def _one(detail: ErrorDetails, where: Where) -> SpecError:
     free = path[:1] in {("engine_args",), ("env",)}
     if free:  # of a union pydantic gives one error a member, and puts the member's name into the path
         path = path[:2]
-    if kind == "replicas":
-        path = ("min",)
+    if kind in _OF_KEYS:  # said of the table as a whole
+        path = (_OF_KEYS[kind],)
     shown = ".".join(str(part) for part in path)
     place = where(path)
     if kind == "extra_forbidden" and not free:
@@ -246,6 +322,8 @@ def _one(detail: ErrorDetails, where: Where) -> SpecError:
 
 
 def _why(detail: ErrorDetails) -> str:
+    if detail["loc"][:1] == ("gpus",) and detail["type"] != "gpus":
+        return "it takes numbers of cards as nvidia-smi shows them, such as [0, 1]"
     if detail["loc"][:1] == ("engine_args",):
         return "it takes text, a number, true or false, a list or a table"
     if detail["loc"][:1] == ("env",):

@@ -40,6 +40,11 @@ def parse_address(text: str, *, where: str = "ADDRESS") -> tuple[str, int | None
     return (f"{user}@{host}" if user else host), port
 
 
+def is_address(text: str) -> bool:
+    """Whether it is meant as an address (`user@box`, `ssh://box`) where a host's name could stand as well."""
+    return "@" in text or "://" in text
+
+
 def shown(address: str, port: int | None) -> str:
     """`ssh://user@box:2222`: the address in the form that `parse_address` takes."""
     user, at, host = address.rpartition("@")
@@ -69,6 +74,6 @@ def _is_ipv6(host: str) -> bool:
 
 def _invalid(text: str, why: str, where: str, *, hint: str = "") -> UsageError:
     # What stands before the @ may be a password: it is not repeated.
-    safe = re.sub(r"(?<=//)[^/@]*:[^/@]*@", "…@", text)
+    safe = re.sub(r"^((?:[a-zA-Z]+://)?)[^/]*:[^/]*@", r"\1…@", text)
     hint = hint or "write it like ssh://user@box:22, user@box, or as a Host of ~/.ssh/config"
     return UsageError("invalid-address", f"{safe!r} is not the address of a host", why=why, where=where, hint=hint)

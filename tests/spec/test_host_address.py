@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyc.errors import UsageError
-from lyc.spec.host_address import name_of, parse_address, shown
+from lyc.spec.host_address import is_address, name_of, parse_address, shown
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,10 @@ def test_a_port_without_the_form_of_a_url_gets_that_form() -> None:
     assert caught.value.hint == "ssh://ubuntu@box:2222"
 
 
-def test_a_password_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize("text", ["ssh://root:hunter2@box", "root:hunter2@box", "ssh://root:hunter2@x@box"])
+def test_a_password_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_address("ssh://root:hunter2@box")
+        parse_address(text)
     assert "hunter2" not in str(caught.value.document())
 
 
@@ -79,3 +80,8 @@ def test_nothing_that_openssh_takes_for_an_option_or_a_shell_for_a_command(text:
 )  # fmt: skip
 def test_names(address: str, name: str) -> None:
     assert name_of(address) == name
+
+
+def test_what_is_meant_as_an_address() -> None:
+    assert all(is_address(text) for text in ("user@box", "ssh://box", "http://box"))
+    assert not any(is_address(text) for text in ("gpu1", "box.example.eu", "local", "10.0.0.5"))

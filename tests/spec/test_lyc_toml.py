@@ -203,3 +203,41 @@ def test_the_schema_names_every_key_with_its_meaning() -> None:
     assert all("description" in entry for entry in document["properties"].values())
     assert document["$defs"]["SpeculativeTable"]["properties"]["method"]["enum"] == list(METHODS)
     assert set(METHODS) >= NEED_DRAFT
+
+
+def test_cards_host_and_container() -> None:
+    spec = parse('model = "a/b"\nhost = "ssh://ubuntu@box:22"\ngpus = [0, 3]\nimage = "vllm/vllm-openai:v0.32.0"')
+    assert (spec.host, spec.gpus, spec.runtime, spec.image) == (
+        "ssh://ubuntu@box:22", (0, 3), "container", "vllm/vllm-openai:v0.32.0",
+    )  # fmt: skip
+    flags = parse('model = "a/b"\ngpus = [0]', host="gpu1", gpus="2,1", runtime="container")
+    assert (flags.host, flags.gpus, flags.runtime, flags.image) == ("gpu1", (2, 1), "container", None)
+    plain = parse('model = "a/b"')
+    assert (plain.host, plain.gpus, plain.runtime, plain.image) == ("local", None, "process", None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "ref", "says", "line"),
+    [
+        ("gpus = [0, 0]", "invalid-value", "card 0 is named twice", 2),
+        ("gpus = [-1]", "invalid-value", "-1 is no number", 2),
+        ("gpus = []", "invalid-value", "numbers of cards", 2),
+        ('gpus = "a"', "invalid-value", "such as 0,1", 2),
+        ("gpus = [0.5]", "invalid-value", "numbers of cards", 2),
+        ("gpus = [true]", "invalid-value", "numbers of cards", 2),
+        ('gpu = "cpu"\ngpus = [0]', "invalid-value", "gpu is cpu", 3),
+        ("gpus = [0, 1]\nmax = 2", "invalid-value", "one replica", 2),
+        ('runtime = "podman"', "invalid-value", "'process' or 'container'", 2),
+        ('runtime = "process"\nimage = "a:1"', "invalid-value", "runtime is process", 3),
+        ('runtime = "container"', "container-needs-host", "over SSH", 2),
+        ('image = "a:1"', "container-needs-host", "over SSH", 2),
+        ('host = "gpu1"\nimage = "a"', "invalid-image", "latest", 3),
+        ('host = "http://box"', "invalid-address", "", 2),
+        ('host = "root:hunter2@box"', "invalid-address", "", 2),
+        ('host = ""', "invalid-value", "", 2),
+    ],
+)
+def test_cards_hosts_and_containers_that_cannot_be(lines: str, ref: str, says: str, line: int) -> None:
+    error = fails(f'model = "a/b"\n{lines}')
+    assert (error.ref, error.where) == (ref, f"/project/lyc.toml:{line}")
+    assert says in error.why
