@@ -8,7 +8,7 @@ import re
 from lyc.errors import UsageError
 from lyc.spec.names import propose_name
 
-_URL = re.compile(r"ssh://(?:(?P<user>[^@/]*)@)?(?P<host>\[[^]/]*\]|[^:/@\[\]]*)(?::(?P<port>[^/]*))?/?")
+_URL = re.compile(r"ssh://(?:(?P<user>[^@/]*)@)?(?P<host>\[[^]/]*\]|[^:/@\[\]]*)(?::(?P<port>[^/@]*))?/?")
 _HOST = re.compile(r"[A-Za-z0-9_.%-]+")
 _USER = re.compile(r"[^\s:@/'\"`$\\;&|<>(){}]+")
 
