@@ -1,4 +1,4 @@
-"""`lab`, `machine` and `machines` for a conftest: `from tests.lab.fixtures import lab, machine, machines`.
+"""`lab`, `machine`, `machines` and `engine_machines` for a conftest: `from tests.lab.fixtures import lab, machine, …`.
 
 One lab serves the whole run, however many folders import this. Tests are skipped only where a lab is impossible, with
 the reason; with `LYC_LAB_REQUIRED=1` that is a failure too, so that a run that must have them cannot pass without.
@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lyc.engines.versions import pinned
+from lyc.hosts.environment import UvInstaller
+from lyc.spec.settings import load
 from tests.lab.lab import Lab, impossible
 from tests.lab.machine import Machine
 
+ENGINES = "/var/lib/lyc/engines"
+ENGINE_DISK = "16G"
+"""Enough for every check of room; thin."""
 _LAB = pytest.StashKey[Lab]()
 
 
@@ -48,3 +54,25 @@ def machines(lab: Lab) -> Iterator[Callable[[int], list[Machine]]]:
 def machine(machines: Callable[[int], list[Machine]]) -> Machine:
     """One host."""
     return machines(1)[0]
+
+
+@pytest.fixture
+def engine_machines(lab: Lab) -> Iterator[Callable[..., list[Machine]]]:
+    """Lends hosts for the length of a test, bare but for a complete CPU engine and libnuma: `engine_machines(2)`, or
+    `engine_machines(1, at=FOLDER)` where the environment is to lie elsewhere than below lyc's folder.
+
+    The test is to mark itself `engine`, so that the engine is there. The hosts are not used again.
+    """
+    lent: list[Machine] = []
+
+    def borrow(count: int, *, at: str | None = None) -> list[Machine]:
+        build = pinned(on_cpu=True)
+        bin_dir = UvInstaller(load(os.environ).engines, os.environ).bin_dir(build)
+        assert bin_dir, "the engine for the CPU is not installed here: python3 tests/run.py installs it"
+        env = bin_dir.parent
+        got = lab.borrow(count, over=(lab.engine(env, at or f"{ENGINES}/{build.id}/{env.name}"),), disk=ENGINE_DISK)
+        lent.extend(got)
+        return got
+
+    yield borrow
+    lab.give_back(lent, spoiled=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from tests.lab.control_group import ControlGroup
-from tests.lab.machine import Machine
+from tests.lab.engine import engine_layer
+from tests.lab.machine import DISK, Machine
 from tests.lab.network import Network, run
 from tests.lab.rootfs import cache, rootfs
 
@@ -65,10 +66,15 @@ class Lab:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", self.key)
         self._machines: list[Machine] = []
         self._idle: list[Machine] = []
+        self._engines: dict[tuple[Path, str], Path] = {}
 
-    def borrow(self, count: int = 1) -> list[Machine]:
-        """Hosts that nobody else has, on and reachable; new ones are made when there are too few."""
-        got = [self._idle.pop() if self._idle else self._new() for _ in range(count)]
+    def borrow(self, count: int = 1, *, over: Sequence[Path] = (), disk: str = DISK) -> list[Machine]:
+        """Hosts that nobody else has, on and reachable; new ones are made when there are too few.
+
+        over: layers on the bare file system, the uppermost first (`tests.lab.engine`). disk: the size of a new one's.
+        """
+        layers = (*over, self._base)
+        got = [self._taken(layers) or self._new(layers, disk) for _ in range(count)]
         for machine in got:
             machine.start()
         for machine in got:
@@ -85,11 +91,24 @@ class Lab:
                 machine.restore()
                 self._idle.append(machine)
 
-    def _new(self) -> Machine:
+    def _taken(self, layers: Sequence[Path]) -> Machine | None:
+        fits = next((machine for machine in reversed(self._idle) if machine.layers == layers), None)
+        if fits:
+            self._idle.remove(fits)
+        return fits
+
+    def engine(self, env: Path, at: str) -> Path:
+        """The layer with the engine environment `env` of this machine as the hosts' folder `at`; see `borrow`."""
+        key = (env, at)
+        if key not in self._engines:
+            self._engines[key] = engine_layer(self.folder / f"engine-{len(self._engines)}", env, at, self._base)
+        return self._engines[key]
+
+    def _new(self, layers: Sequence[Path], disk: str) -> Machine:
         numbers = {machine.name for machine in self._machines}
         number = next(number for number in range(1, 100) if f"h{number}" not in numbers)
         public = self.key.with_suffix(".pub").read_text()
-        machine = Machine(self.network, number, self.folder / f"h{number}", self._base, public)
+        machine = Machine(self.network, number, self.folder / f"h{number}", layers, public, disk)
         machine.make()
         self._machines.append(machine)
         return machine

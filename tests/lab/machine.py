@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.lab.control_group import ENTER, ControlGroup
@@ -35,12 +35,18 @@ esac
 class Machine:
     """Make one with `Lab.borrow`. name: `h1`, …; address: its IP in the lab."""
 
-    def __init__(self, network: Network, number: int, folder: Path, base: Path, public_key: str) -> None:
+    def __init__(
+        self, network: Network, number: int, folder: Path, layers: Sequence[Path], public_key: str, disk: str = DISK
+    ) -> None:
+        """layers: what its file system consists of but for what it writes itself, the bare one last. disk: its size,
+        of which nothing is taken before it is written.
+        """
         self.network = network
         self.name = f"h{number}"
         self.address = f"{SUBNET}.{10 + number}"
         self.folder = folder
-        self._base = base
+        self.layers = tuple(layers)
+        self._disk = disk
         self._public_key = public_key
         self._group = ControlGroup(f"{network.name}/{self.name}")
         self._shapers = ControlGroup(f"{network.name}/{self.name}-shaper")
@@ -58,13 +64,13 @@ class Machine:
         for part in ("disk", "root"):
             (self.folder / part).mkdir(parents=True)
         image = self.folder / "disk.img"
-        run("truncate", "-s", DISK, image)
+        run("truncate", "-s", self._disk, image)
         run("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image)
         run("mount", "-o", "loop", image, self.folder / "disk")
         upper, work = self.folder / "disk" / "up", self.folder / "disk" / "work"
         upper.mkdir()
         work.mkdir()
-        layers = f"lowerdir={self._base},upperdir={upper},workdir={work}"
+        layers = f"lowerdir={':'.join(map(str, self.layers))},upperdir={upper},workdir={work}"
         run("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
         self._identify()
         self.network.plug(self.name, self.address)

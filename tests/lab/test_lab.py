@@ -138,6 +138,19 @@ def test_a_host_that_was_mistreated_comes_back_well(lab: Lab) -> None:
     assert not one.network.of(one.name).exists()
 
 
+@pytest.mark.engine
+def test_hosts_with_an_engine(engine_machines: Callable[..., list[Machine]]) -> None:
+    at = "/var/lib/lyc/engines/build/digest"
+    one, two = engine_machines(2, at=at)
+    script = "import ctypes, sys, torch; ctypes.CDLL('libnuma.so.1'); print(sys.prefix, torch.zeros(2).tolist())"
+    told = one.shell(f"su plain -s /bin/sh -c '{at}/bin/python -'", stdin=script)
+    assert told.splitlines()[-1] == f"{at} [0.0, 0.0]"
+    assert one.shell(f"head -n 1 {at}/bin/vllm") == f"#!{at}/bin/python\n"
+    one.shell("rm -rf /var/lib/lyc")
+    assert one.shell("ls /var/lib").split().count("lyc") == 0
+    assert two.shell(f"ls {at}/lyc-complete {at}/lib/python3*/site-packages/torch/__init__.py")
+
+
 KILLED = """
 import os, sys, time
 from tests.lab.lab import Lab
