@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 REFUSED = 3
@@ -14,10 +15,19 @@ class Refused(Exception):
     """One clear error. The words are those of `lyc.errors.LycError`; kind names its class there."""
 
     def __init__(
-        self, ref: str, what: str, *, why: str = "", where: str = "", hint: str = "", kind: str = "Failed"
+        self,
+        ref: str,
+        what: str,
+        *,
+        why: str = "",
+        where: str = "",
+        hint: str = "",
+        detail: Sequence[str] = (),
+        kind: str = "Failed",
     ) -> None:
         super().__init__(what)
-        self.document = {"kind": kind, "ref": ref, "what": what, "why": why, "where": where, "hint": hint}
+        words = {"kind": kind, "ref": ref, "what": what, "why": why, "where": where, "hint": hint}
+        self.document: dict[str, Any] = words | {"detail": list(detail)}
 
 
 def say(document: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ Standard library only and a single file, because it is started as `python -I -S 
 nothing else may be installed, and lives as long as an engine does (about 8 MB). The controller may die and come back:
 the shim is nobody's child, and all that a supervisor needs to know lies in DIRECTORY:
 
-    spec.json      argv and env to run (written by the supervisor, 0600)
+    spec.json      argv and env to run, and user and group if not its own (written by the supervisor, 0600)
     process.json   pid, start time, boot id of the process and pid of its shim; on disk before the process executes
     output.log     its stdout and stderr, one `<RFC 3339 time> <line>` a line; rotated to output.log.1 … .3
     exit.json      exit code and time, once it has ended and no child of it is left
@@ -30,7 +30,8 @@ LOG_BYTES = 20 << 20
 LOG_FILES = 3
 LINE_BYTES = 16 << 10
 KILL_WAIT_SECONDS = 10.0
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+KILLED_FOR_MEMORY = "lyc: killed for memory (OOM)"
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -46,6 +47,15 @@ def start_ticks(pid: int) -> int | None:
     except (OSError, IndexError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since boot, on the whole machine."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def write_atomically(path: Path, document: dict[str, Any]) -> None:
@@ -123,6 +133,12 @@ def bury() -> None:
 def execute(spec: dict[str, Any], output: int, go: int) -> None:
     """In the child: become the process, once the parent has recorded it."""
     os.setsid()
+    if spec.get("user") is not None:
+        os.setgroups([spec["group"]])
+        os.setgid(spec["group"])
+        os.setuid(spec["user"])  # clears what tells the kernel to kill it with its parent, so that comes after
+        os.umask(0o077)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -153,6 +169,7 @@ def supervise(directory: Path, ready: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     reader, writer = os.pipe()
     go_reader, go_writer = os.pipe()
+    kills = oom_kills()
     leader = os.fork()
     if leader == 0:
         os.close(reader)
@@ -175,13 +192,16 @@ def supervise(directory: Path, ready: int) -> None:
     os.close(go_writer)
     os.write(ready, b"r")
     os.close(ready)
-    code = follow(leader, reader, Log(directory / "output.log"))
+    code = follow(leader, reader, Log(directory / "output.log"), kills)
     bury()
     write_atomically(directory / "exit.json", {"pid": leader, "code": code, "at": time.time()})
 
 
-def follow(leader: int, reader: int, log: Log) -> int:
-    """Copy the output until the leader ends, though its children may hold the pipe. Exit code; negative = signal."""
+def follow(leader: int, reader: int, log: Log, kills: int) -> int:
+    """Copy the output until the leader ends, though its children may hold the pipe. Exit code; negative = signal.
+
+    kills: `oom_kills` before its start.
+    """
     import select  # noqa: PLC0415 - needed here alone, and the child must not pay for it
 
     ended = os.pidfd_open(leader)
@@ -199,8 +219,11 @@ def follow(leader: int, reader: int, log: Log) -> int:
     with contextlib.suppress(BlockingIOError):
         while data := os.read(reader, 65536):
             log.feed(data)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGKILL and oom_kills() > kills:
+        log.feed(f"\n{KILLED_FOR_MEMORY}\n".encode())
     log.close()
-    return os.waitstatus_to_exitcode(status)
+    return code
 
 
 def main() -> None:

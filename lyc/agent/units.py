@@ -114,18 +114,21 @@ WantedBy=multi-user.target
 
 
 def drop_in(
-    secrets: Mapping[str, Path], devices: Sequence[str] = (), groups: Sequence[str] = (), before: Sequence[str] = ()
+    secrets: Mapping[str, Path],
+    devices: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    before: Sequence[Sequence[str]] = (),
 ) -> str:
     """What one replica has of its own.
 
     secrets: name of a credential → file that only root can read. devices: what DeviceAllow takes. groups: that exist.
-    before: a command with all rights that may fail, run before each start.
+    before: commands with all rights that may fail, run before each start.
     """
     lines = ["[Service]"]
     lines += [f"LoadCredential={name}:{_safe(str(path))}" for name, path in secrets.items()]
     lines += [f"DeviceAllow={device} rw" for device in devices]
     lines += [f"SupplementaryGroups={' '.join(groups)}"] if groups else []
-    lines += [f"ExecStartPre=-+{' '.join(before)}"] if before else []
+    lines += [f"ExecStartPre=-+{' '.join(command)}" for command in before]
     return "\n".join(lines) + "\n"
 
 

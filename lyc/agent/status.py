@@ -1,0 +1,76 @@
+"""What is true of a process: from its folder, from /proc, and where those do not say it, from systemd. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lyc.agent.folder import Document, number
+
+RUNS_ENGINE, WAITS, GAVE_UP = "running", "waiting", "gave-up"
+"""States of the record that `launch` keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What systemd says of a unit: `systemctl show`. pid: of the last main process. code, status: as waitid(2) says."""
+
+    active: str = "inactive"
+    sub: str = "dead"
+    job: bool = False
+    pid: int = 0
+    code: int = 0
+    status: int = 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; CLD_EXITED is 1, CLD_KILLED 2, CLD_DUMPED 3."""
+        return {1: self.status, 2: -self.status, 3: -self.status}.get(self.code)
+
+    @property
+    def ending(self) -> bool:
+        """Whether something of it may be left, or its end is not noted yet."""
+        return self.active in ("deactivating", "active", "reloading")
+
+    @property
+    def over(self) -> bool:
+        """Whether systemd will not start it again by itself."""
+        return self.active in ("inactive", "failed") and not self.job
+
+
+def document(identity: str, spec: Document, state: str, record: Document | None, **known: object) -> Document:
+    """STATUS, as `list` and `watch` say it."""
+    return {
+        "id": identity, "state": state, "pid": number(record, "pid") or None, "exit_code": None, "ended_at": None,
+        "port": spec.get("port"), "socket": spec.get("socket"), "starts": number(record, "starts") or 1,
+        "gave_up": False,
+    } | known  # fmt: skip
+
+
+def settled(
+    identity: str, spec: Document, record: Document | None, end: Document | None, *, alive: bool
+) -> Document | None:
+    """The status where the records alone tell it; None where systemd must be asked. alive: the record's process."""
+    if record is None:
+        return document(identity, spec, "absent", None)
+    if alive and record.get("state") == RUNS_ENGINE:
+        return document(identity, spec, "running", record)
+    if alive and record.get("state") == WAITS:
+        return _exited(identity, spec, record, end, Unit("activating"))
+    return None
+
+
+def asked(identity: str, spec: Document, record: Document, end: Document | None, unit: Unit) -> Document:
+    """The status of a process that does not live. end: as `ended` left it, of this process or an earlier one."""
+    if record.get("state") == RUNS_ENGINE and unit.ending:
+        return document(identity, spec, "running", record)
+    return _exited(identity, spec, record, end, unit)
+
+
+def _exited(identity: str, spec: Document, record: Document, end: Document | None, unit: Unit) -> Document:
+    pid, code, at = record["pid"], None, None
+    if end is not None and end.get("starts") == record.get("starts"):
+        pid, code, at = end.get("pid"), end.get("code"), end.get("at")  # the record may be of the next, which waits
+    elif record.get("state") == RUNS_ENGINE and unit.pid == record["pid"]:
+        code = unit.exit_code  # its end could not be written down, on a full disk for example
+    over = unit.over or record.get("state") == GAVE_UP
+    return document(identity, spec, "exited", record, pid=pid, exit_code=code, ended_at=at, gave_up=over)
