@@ -8,7 +8,23 @@ from typing import Annotated
 import typer
 
 from lyc import __version__
-from lyc.cli import chat, completion, controller, deploy, doctor, down, gpus, hosts, keys, logs, ls, plan, status
+from lyc.cli import (
+    chat,
+    completion,
+    controller,
+    deploy,
+    doctor,
+    down,
+    gpus,
+    hosts,
+    hosts_add,
+    hosts_care,
+    keys,
+    logs,
+    ls,
+    plan,
+    status,
+)
 from lyc.cli.commands import Command, Group
 from lyc.spec.settings import SETTINGS
 
@@ -82,14 +98,17 @@ def _keys() -> typer.Typer:
 
 
 def _hosts() -> typer.Typer:
-    group = typer.Typer(rich_markup_mode=None, help="Make machines known that are reached over SSH, and check them.")
+    group = typer.Typer(rich_markup_mode=None, help="Make machines known over SSH, and look after them.")
     group.callback(cls=Group, invoke_without_command=True)(_help)
     for name, function, examples in (
-        ("add", hosts.add, hosts.ADD_EXAMPLES),
+        ("add", hosts_add.add, hosts_add.ADD_EXAMPLES),
         ("ls", hosts.ls, hosts.LS_EXAMPLES),
         ("show", hosts.show, hosts.SHOW_EXAMPLES),
         ("check", hosts.check, hosts.CHECK_EXAMPLES),
-        ("rm", hosts.rm, hosts.RM_EXAMPLES),
+        ("prepare", hosts_care.prepare, hosts_care.PREPARE_EXAMPLES),
+        ("prune", hosts_care.prune, hosts_care.PRUNE_EXAMPLES),
+        ("unlock", hosts_care.unlock, hosts_care.UNLOCK_EXAMPLES),
+        ("rm", hosts_care.rm, hosts_care.RM_EXAMPLES),
         ("ssh", hosts.ssh, hosts.SSH_EXAMPLES),
     ):
         group.command(name, cls=Command, epilog=_examples(examples))(function)

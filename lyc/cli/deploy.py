@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from lyc.cli.options import Json, duration
+from lyc.cli.hosts_add import checked_fingerprint, host_of
+from lyc.cli.options import AcceptHostKey, Json, duration, places
 from lyc.cli.session import Session, open_session
 from lyc.errors import Interrupted, Pending
 
@@ -25,6 +26,9 @@ lyc deploy acme/support-8b --gpu h100 --max-model-len 8k
 lyc deploy ./merged-model --name support --env HF_HUB_OFFLINE=1
 lyc deploy s3://models/support-8b --s3-endpoint https://s3.example.eu
 lyc deploy acme/support-8b --speculative draft_model:acme/draft-1b,tokens=4
+lyc deploy acme/support-8b --host ssh://ubuntu@gpu1.example.eu
+lyc deploy acme/support-8b --host gpu1 --gpus 0,1
+lyc deploy acme/support-8b --host gpu1 --image vllm/vllm-openai:v0.32.0
 lyc deploy -f lyc.toml --json
 """
 
@@ -46,7 +50,27 @@ def deploy(
         str | None, typer.Option("--name", metavar="NAME", help="Name of the deployment; default: the model's.")
     ] = None,
     gpu: Annotated[str | None, typer.Option("--gpu", metavar="CARD", help="auto, cpu, or a card such as h100.")] = None,
-    host: Annotated[str | None, typer.Option("--host", metavar="HOST", help="Where: local is this machine.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host",
+            metavar="HOST",
+            help="Where: a host's name, or its address (user@box, ssh://user@box:22). Default: local, this machine.",
+            autocompletion=places,
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option("--gpus", metavar="LIST", help="Cards that it gets, such as 0,1. Default: the fewest free ones."),
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", metavar="process|container", help="How the engine runs on a host.")
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", metavar="REF", help="Image of the container, with a tag or digest. Default: vLLM's."),
+    ] = None,
+    accept: AcceptHostKey = None,
     quantization: Annotated[
         str | None, typer.Option("--quantization", metavar="METHOD", help="Such as fp8; default: as the weights are.")
     ] = None,
@@ -88,11 +112,15 @@ def deploy(
     from lyc.cli.wish import pairs, variables, wished
 
     session = open_session(context, as_json=as_json)
+    checked_fingerprint(accept)
     flags = {
         "model": model,
         "name": name,
         "gpu": gpu,
         "host": host,
+        "gpus": gpus,
+        "runtime": runtime,
+        "image": image,
         "quantization": quantization,
         "speculative": speculative,
         "max_model_len": max_model_len,
@@ -104,6 +132,7 @@ def deploy(
     }
     seconds = duration(timeout, "--timeout")
     spec, name_given = wished(flags, file=file, cwd=Path.cwd(), environ=os.environ)
+    spec = replace(spec, host=host_of(session, spec.host, accept=accept))
     _Deploy(session, spec, name_given, wait, seconds).run()
 
 

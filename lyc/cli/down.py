@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 lyc down support-8b
 lyc down support-8b --yes --drain-timeout 2m
+lyc down support-8b --force
 """
 _DRAIN_SECONDS = 30.0
 
@@ -28,12 +29,16 @@ def down(
     drain_timeout: Annotated[
         str, typer.Option("--drain-timeout", metavar="TIME", help="How long running requests may take to end.")
     ] = "30s",
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Do not wait for hosts that do not answer; what runs there ends when they do."),
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is gone, or exit 8 at once.")] = True,
     as_json: Json = False,
 ) -> None:
     """Drain and stop a deployment.
 
-    Running requests may end, then the replicas stop, and the keys are forgotten. The weights stay in the cache.
+    Running requests may end, then the replicas stop, and the keys are forgotten. The weights stay where they are.
     """
     from lyc.cli.follow import follow
 
@@ -46,7 +51,12 @@ def down(
         output.say(_will_stop(deployment))
         if not output.confirm("Stop it?"):
             raise Interrupted("declined", "nothing was stopped")
-    operation = client.down(name, drain_timeout=_DRAIN_SECONDS if drain is None else drain)
+    silent = dict.fromkeys(one["host"] for one in deployment["replica_list"] if one["state"] == "unreachable")
+    if silent and not force:
+        output.warn(
+            f"{', '.join(silent)} does not answer, and is waited for: lyc down {name} --force goes on without it"
+        )
+    operation = client.down(name, drain_timeout=_DRAIN_SECONDS if drain is None else drain, force=force)
     if not wait:
         output.answer({"name": name, "state": "stopping", "operation": operation}, "")
         output.say(f"{name} is being stopped in the background")

@@ -1,29 +1,23 @@
-"""`lyc hosts`: the machines that lyc may use, over SSH."""
+"""`lyc hosts ls|show|check|ssh`: what the machines are that lyc may use, over SSH."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lyc.cli.options import Json
+from lyc.cli.hosts_add import existing_host, hub
+from lyc.cli.options import Host, Json
 from lyc.cli.session import open_session
-from lyc.errors import Failed, Interrupted, LycError, NotFound, UsageError
+from lyc.errors import LycError
 
 if TYPE_CHECKING:
     from lyc.cli.session import Session
-    from lyc.control.client import ControllerClient
-    from lyc.control.documents import HostDocument
+    from lyc.control.documents import HostDocument, UseDocument
 
-ADD_EXAMPLES = """
-lyc hosts add ssh://ubuntu@gpu1.example.eu
-lyc hosts add gpu-box --name h100
-lyc hosts add ssh://root@203.0.113.7:2222 --accept-host-key SHA256:…
-"""
 LS_EXAMPLES = """
 lyc hosts ls
 lyc hosts ls --check
@@ -38,77 +32,12 @@ lyc hosts check gpu1
 lyc hosts check gpu1 acme/support-8b
 lyc hosts check gpu1 --json | jq '.checks[] | select(.state == "failed")'
 """
-RM_EXAMPLES = """
-lyc hosts rm gpu1
-"""
 SSH_EXAMPLES = """
 lyc hosts ssh gpu1
 lyc hosts ssh gpu1 -- nvidia-smi
 """
-_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
-
-
-def host_names(incomplete: str) -> list[str]:
-    """Names for the shell's completion, if a controller runs."""
-    try:
-        from lyc.control.client import ControllerClient
-        from lyc.spec.settings import load
-
-        client = ControllerClient(load(os.environ).controller_socket)
-        return sorted(host["name"] for host in client.hosts() if host["name"].startswith(incomplete))
-    except Exception:  # noqa: BLE001  whatever is wrong, the user is typing: no word of it now
-        return []
-
-
-Host = Annotated[str, typer.Argument(metavar="NAME", help="Name of the host.", autocompletion=host_names)]
-
-
-def add(
-    context: typer.Context,
-    address: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="ssh://user@box:port, user@box, or a Host of ~/.ssh/config.")
-    ],
-    *,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Default: that of the machine.")] = None,
-    accept: Annotated[
-        str | None,
-        typer.Option(
-            "--accept-host-key",
-            metavar="SHA256:…|accept-new",
-            help="Trust this key; accept-new: any, of a machine never seen.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Make a machine known: accept its key, and look at what it has.
-
-    Needs a login by key or agent; passwords are never asked for. On first contact the fingerprint is shown and
-    confirmed. Nothing is changed on the machine.
-    """
-    from lyc.cli.hosts_view import added
-    from lyc.spec.host_address import name_of, parse_address, shown
-
-    session = open_session(context, as_json=as_json)
-    where = parse_address(address)
-    if accept is not None and accept != "accept-new" and not _FINGERPRINT.fullmatch(accept):
-        raise UsageError(
-            "invalid-fingerprint",
-            f"{accept!r} is no fingerprint of a host key",
-            where="--accept-host-key",
-            hint="it begins with SHA256: and has 43 characters after that; or: accept-new",
-        )
-    client = session.client()
-    url = shown(*where)
-    same = next((host["name"] for host in client.hosts() if host["address"] == url), None)
-    chosen = name or same or name_of(where[0])
-    try:
-        host, new = client.add_host(chosen, url, accept_host_key=accept, hub=_hub())
-    except Failed as problem:
-        if problem.ref != "host-key-unknown" or not _terminal(session):
-            raise
-        host, new = client.add_host(chosen, url, accept_host_key=_ask(session, url, problem), hub=_hub())
-    session.output.done(f"{host['name']} is {'added' if new else 'known, and looked at again'}")
-    session.output.answer({**host, "new": new}, added(session.output, host))
+_SILENT = frozenset({"unreachable", "denied", "key-changed"})
+"""States in which a host will not tell what it does now; to wait for that would be in vain."""
 
 
 def ls(
@@ -131,12 +60,21 @@ def ls(
 
 
 def show(context: typer.Context, name: Host, as_json: Json = False) -> None:
-    """Show what a host is and has, as of the last look."""
+    """Show what a host is and has, as of the last look, and what lyc does there now."""
     from lyc.cli.hosts_view import page
 
     session = open_session(context, as_json=as_json)
-    host = _existing(session, name).host(name)
-    session.output.answer(dict(host), page(session.output, host, time.time()))
+    client = existing_host(session, name)
+    host = client.host(name)
+    use: UseDocument | None = None
+    problem: LycError | None = None
+    if host["prepared"] and host["state"] not in _SILENT:
+        try:
+            use = client.use_of_host(name)
+        except LycError as error:
+            problem = error
+    document = {**host, "use": use, "use_error": problem.document() if problem else None}
+    session.output.answer(document, page(session.output, host, time.time(), use=use, problem=problem))
 
 
 def check(
@@ -151,8 +89,8 @@ def check(
     from lyc.cli.hosts_view import report
 
     session = open_session(context, as_json=as_json)
-    client = _existing(session, name)
-    host = client.check_host(name, hub=_hub())
+    client = existing_host(session, name)
+    host = client.check_host(name, hub=hub())
     if model is not None:
         from lyc.cli.hosts_model import checked
 
@@ -161,14 +99,6 @@ def check(
     session.output.answer({**host, "fit": not failed}, report(session.output, host))
     if failed:
         raise typer.Exit(1)
-
-
-def rm(context: typer.Context, name: Host, as_json: Json = False) -> None:
-    """Forget a host and its key. Nothing is changed on the machine."""
-    session = open_session(context, as_json=as_json)
-    result = _existing(session, name).remove_host(name)
-    session.output.answer(result, "")
-    session.output.done(f"{name} is forgotten")
 
 
 def ssh(
@@ -184,42 +114,13 @@ def ssh(
     from lyc.wiring import host_access
 
     session = open_session(context)
-    host = _existing(session, name).host(name)
+    host = existing_host(session, name).host(name)
     address, port = parse_address(host["address"])
     argv = host_access(session.settings).argv(
         HostRecord(name, address, port), command or (), terminal=sys.stdin.isatty() and sys.stdout.isatty()
     )
     sys.stdout.flush()
     os.execvp(argv[0], argv)  # noqa: S606  a terminal needs ssh itself in the place of this process
-
-
-def _existing(session: Session, name: str) -> ControllerClient:
-    """The client, to ask after a host that must exist. Raises NotFound without starting a controller for nothing."""
-    if session.untouched:
-        raise NotFound("no-such-host", f"there is no host {name!r}", hint="lyc hosts ls")
-    return session.client()
-
-
-def _hub() -> str | None:
-    """The Hub as this user reaches it; what is no address at all is for `lyc deploy` to complain of."""
-    written = os.environ.get("HF_ENDPOINT", "")
-    return written if written.startswith(("http://", "https://")) else None
-
-
-def _terminal(session: Session) -> bool:
-    return not session.output.as_json and sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _ask(session: Session, url: str, problem: Failed) -> str:
-    """The fingerprint that the user confirms. Raises Interrupted `declined`."""
-    found = [match[0] for line in problem.detail if (match := _FINGERPRINT.search(line))]
-    if not found:
-        raise problem
-    session.output.say(f"{url} was never seen before. The fingerprint of its key is\n\n  {found[0]}\n")
-    session.output.say("The machine itself tells it with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
-    if not session.output.confirm("Is it the same?", flag=f"--accept-host-key {found[0]}"):
-        raise Interrupted("declined", "the key was not accepted, and nothing was stored")
-    return found[0]
 
 
 def _looked(session: Session, hosts: list[HostDocument]) -> list[HostDocument]:
@@ -230,7 +131,7 @@ def _looked(session: Session, hosts: list[HostDocument]) -> list[HostDocument]:
 
     def one(host: HostDocument) -> HostDocument:
         try:
-            return client.check_host(host["name"], hub=_hub())
+            return client.check_host(host["name"], hub=hub())
         except LycError:
             return client.host(host["name"])
 

@@ -27,29 +27,36 @@ def checked(session: Session, host: HostDocument, model: str) -> HostDocument:
     if facts is None:
         return host
     planned = _planned(session, model)
-    added = [_fits(host["name"], facts, planned, model), *_room(host["name"], facts, planned, model)]
+    added = [_fits(host, facts, planned, model), *_room(host, facts, planned, model)]
     checks = [check for check in host["checks"] if not (len(added) > 1 and check["name"] == "disk")]
     checks += [_document(check) for check in added]
     return {**host, "checks": sorted(checks, key=lambda check: _WORST_FIRST.index(check["state"]))}
 
 
-def _fits(name: str, facts: FactsDocument, planned: Planned, model: str) -> Check:
+def _fits(host: HostDocument, facts: FactsDocument, planned: Planned, model: str) -> Check:
     """What a deploy of the model would decide there now."""
     from lyc.engines import quantization
     from lyc.engines.versions import pinned
     from lyc.planning.host import plan
     from lyc.records.deployment import DeploymentSpec
 
-    there = _host_facts(name, facts)
+    there = _host_facts(host["name"], facts)
+    # Of cards that are held it is known by whom, and what is free of them was read just now.
+    holders = {card: (replica["deployment"],) for replica in host["replicas"] for card in replica["gpus"] or ()}
     build = pinned(on_cpu=not there.accelerators)
     why = "a deploy plans the model on the memory that is free when it begins"
     try:
         quantization.check(None, planned.facts, there, build)
-        found = plan(DeploymentSpec("check", model), planned.facts, there, draft=None, build=build)
+        spec = DeploymentSpec("check", model, host=host["name"])
+        taken = dict.fromkeys(holders, 1)
+        found = plan(spec, planned.facts, there, draft=None, build=build, taken=taken, holders=holders)
     except NoFit as problem:
         found_words = f"{model} does not fit: {problem}"
-        return Check("model", CheckState.FAILED, found_words, why, problem.hint or f"lyc plan {model}")
+        return Check(
+            "model", CheckState.FAILED, found_words, why, problem.hint.partition("\n")[0] or f"lyc plan {model}"
+        )
     cards = f"{found.accelerator_count} × {found.accelerator}" if there.accelerators else "the CPU"
+    cards += f" (--gpus {','.join(map(str, found.devices))})" if found.devices else ""
     room = f", {show_bytes(found.memory_bytes)} each" if found.memory_bytes else ""
     length = f", context {found.max_model_len}" if found.max_model_len else ""
     state = CheckState.WARNING if found.warnings else CheckState.PASSED
@@ -57,14 +64,17 @@ def _fits(name: str, facts: FactsDocument, planned: Planned, model: str) -> Chec
     return Check("model", state, words, why, f"lyc plan {model} -v" if found.warnings else "")
 
 
-def _room(name: str, facts: FactsDocument, planned: Planned, model: str) -> list[Check]:
-    """Room for the weights in the home; beside the engine, which may be there already."""
-    weights = planned.weights
-    home = next((disk for disk in facts["disks"] if disk["path"] == facts["home"]), None)
-    if not weights or home is None or home["free"] >= weights + 2 * GIB:
+def _room(host: HostDocument, facts: FactsDocument, planned: Planned, model: str) -> list[Check]:
+    """Room for the weights; beside the engine, which may be there already."""
+    from lyc.cli.hosts_view import room
+
+    weights, place = planned.weights, room(facts)
+    if not weights or place is None or place["free"] >= weights + 2 * GIB:
         return []
-    found = f"{show_bytes(home['free'])} free in {home['path']}"
-    remedy = f"lyc hosts ssh {name} -- 'du -xhd 2 {home['path']} | sort -h | tail'"
+    found = f"{show_bytes(place['free'])} free in {place['path']}"
+    remedy = f"lyc hosts ssh {host['name']} -- 'du -xhd 2 {place['path']} | sort -h | tail'"
+    if host["prepared"]:
+        remedy = f"lyc hosts prune {host['name']} --dry-run"
     return [Check("weights", CheckState.FAILED, found, f"{model} is {show_bytes(weights)} large", remedy)]
 
 
@@ -89,10 +99,11 @@ def _planned(session: Session, model: str) -> Planned:
 
 
 def _host_facts(name: str, facts: FactsDocument) -> HostFacts:
-    """As the planner takes them. The room on the disk is that of the home."""
+    """As the planner takes them: see `lyc.planning.host.host_facts`."""
+    from lyc.cli.hosts_view import room
     from lyc.records.plan import Accelerator, HostFacts
 
-    home = next((disk["free"] for disk in facts["disks"] if disk["path"] == facts["home"]), 0)
+    place = room(facts)
     return HostFacts(
         name=name,
         os=facts["os"],
@@ -100,7 +111,7 @@ def _host_facts(name: str, facts: FactsDocument) -> HostFacts:
         cpus=facts["cpus"] or 1,
         memory_total=facts["memory_total"] or 0,
         memory_available=facts["memory_available"] or 0,
-        disk_free=home,
+        disk_free=place["free"] if place else 0,
         cpu_flags=frozenset(facts["cpu_flags"]),
         accelerators=tuple(Accelerator(**card) for card in facts["accelerators"]),
         driver=facts["driver"],

@@ -9,10 +9,13 @@ from lyc.units import show_bytes, show_duration
 
 if TYPE_CHECKING:
     from lyc.cli.output import Output
-    from lyc.control.documents import CheckDocument, DiskDocument, FactsDocument, HostDocument
+    from lyc.control.documents import CheckDocument, DiskDocument, FactsDocument, HostDocument, UseDocument
+    from lyc.errors import LycError
 
 COLOURS = {"ready": "green", "unfit": "red", "unreachable": "red", "denied": "red", "key-changed": "red"}
 _MARKS = {"passed": ("✓", "green"), "warning": ("!", "yellow"), "unknown": ("?", "yellow"), "failed": ("✗", "red")}
+_COLUMNS = ("NAME", "STATE", "REPLICAS", "GPU", "CPUS", "DISK FREE", "ADDRESS", "LOOKED")
+_ENDED = frozenset({"stopped", "failed"})
 _SUDO = {"free": "root without a password", "password": "sudo asks for a password", "none": "no root"}
 
 
@@ -22,6 +25,7 @@ def table(output: Output, hosts: list[HostDocument], now: float) -> str:
         (
             host["name"],
             host["state"],
+            str(sum(replica["state"] not in _ENDED for replica in host["replicas"])),
             cards(host["facts"]) if host["facts"] else "-",
             _cpus(host["facts"]),
             _free(host["facts"]),
@@ -30,15 +34,26 @@ def table(output: Output, hosts: list[HostDocument], now: float) -> str:
         )
         for host in hosts
     ]
-    return output.table(("NAME", "STATE", "GPU", "CPUS", "DISK FREE", "ADDRESS", "LOOKED"), rows, spare=("CPUS",))
+    return output.table(_COLUMNS, rows, spare=("CPUS", "DISK FREE"), numbers=("REPLICAS",))
 
 
-def page(output: Output, host: HostDocument, now: float) -> str:
-    """One host: what it is and has, then what is wrong with it."""
+def page(
+    output: Output,
+    host: HostDocument,
+    now: float,
+    *,
+    use: UseDocument | None = None,
+    problem: LycError | None = None,
+) -> str:
+    """One host: what it is and has, what lyc does there, then what is wrong with it.
+
+    use: as it is now; problem: why that could not be asked.
+    """
     state = output.paint(host["state"], COLOURS.get(host["state"], "yellow"))
     seen = f", looked at {show_duration(max(0.0, now - host['seen_at']))} ago" if host["seen_at"] else ""
     rows = [("state", f"{state}{seen}"), ("address", host["address"]), ("host key", " ".join(host["fingerprints"]))]
     rows += _facts(host["facts"]) if host["facts"] else []
+    rows += _ours(host, use, problem)
     width = max(len(label) for label, _ in rows)
     parts = [output.paint(host["name"], "bold") + "\n" + "\n".join(f"  {k:<{width}}  {v}" for k, v in rows)]
     if (error := host["error"]) is not None:
@@ -50,6 +65,51 @@ def page(output: Output, host: HostDocument, now: float) -> str:
     if wrong:
         parts.append(_checks(output, wrong))
     return "\n\n".join(parts)
+
+
+def _ours(host: HostDocument, use: UseDocument | None, problem: LycError | None) -> list[tuple[str, str]]:
+    """What lyc has and does there."""
+    wished = host["lease_seconds"]
+    lease = f"stops after {show_duration(wished)} of silence" if wished else "none"
+    if use is not None and (held := use["lease"]) is not None:
+        lease = f"{held['action']} after {show_duration(held['seconds'])}, {show_duration(held['left'])} left"
+    rows = [("lyc", _prepared(host, use, problem)), ("lease", lease)]
+    if use is not None:
+        engines = ", ".join(f"{name} ({show_bytes(size)})" for name, size in use["engines"].items())
+        rows += [
+            ("lock", _lock(use)),
+            ("engines", engines or "none"),
+            ("weights", f"{use['snapshots']} models ({show_bytes(use['weights'])})" if use["snapshots"] else "none"),
+        ]
+    for replica in host["replicas"]:
+        gpus = f", cards {','.join(map(str, replica['gpus']))}" if replica["gpus"] else ""
+        process = _process(use, replica["id"])
+        rows.append(("replica", f"{replica['id']}, {replica['state']}{gpus}{process}"))
+    if use is not None and use["others"]:
+        rows.append(("others", f"{use['others']} engine processes of other controllers"))
+    return rows
+
+
+def _prepared(host: HostDocument, use: UseDocument | None, problem: LycError | None) -> str:
+    if use is not None:
+        return f"prepared, {use['mode']} mode, in {use['root']}"
+    if problem is not None:
+        return f"prepared; what it does now cannot be told: {problem.what}"
+    return "prepared" if host["prepared"] else "not prepared: the first deploy does it, or lyc hosts prepare"
+
+
+def _lock(use: UseDocument) -> str:
+    lock = use["lock"]
+    if lock is None:
+        return "free"
+    who = "this controller" if lock["ours"] else lock["who"]
+    return f"held by {who} for {show_duration(lock['age'])}" + (f": {lock['reason']}" if lock["reason"] else "")
+
+
+def _process(use: UseDocument | None, replica: str) -> str:
+    """What its host says of its newest process, where that is more than that it runs."""
+    found = [state for name, state in (use["processes"] if use else {}).items() if name.rpartition(".")[0] == replica]
+    return f", its process there is {found[-1]}" if found and found[-1] != "running" else ""
 
 
 def added(output: Output, host: HostDocument) -> str:
@@ -131,5 +191,11 @@ def _cpus(facts: FactsDocument | None) -> str:
 
 
 def _free(facts: FactsDocument | None) -> str:
-    home = next((disk for disk in facts["disks"] if disk["path"] == facts["home"]), None) if facts else None
-    return show_bytes(home["free"]) if home else "-"
+    found = room(facts) if facts else None
+    return show_bytes(found["free"]) if found else "-"
+
+
+def room(facts: FactsDocument) -> DiskDocument | None:
+    """Where lyc's folder goes there: see `lyc.records.host.RemoteFacts.place`."""
+    paths = ("/var/lib", "/") if facts["sudo"] == "free" else (facts["home"],)
+    return next((disk for path in paths for disk in facts["disks"] if disk["path"] == path), None)

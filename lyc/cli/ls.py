@@ -45,14 +45,26 @@ def _table(output: Output, deployments: list[DeploymentDocument], now: float) ->
             f"{deployment['replicas']['ready']}/{deployment['replicas']['desired']}",
             str(deployment["release"] or "-"),
             deployment["gpu"] or "-",
+            hosts(deployment),
             short_model(deployment["model"] or "-"),
             deployment["url"] or "-",
             show_duration(max(0.0, now - deployment["created_at"])),
         )
         for deployment in deployments
     ]
-    columns = ("NAME", "STATE", "READY", "RELEASE", "GPU", "MODEL", "URL", "AGE")
+    columns = ("NAME", "STATE", "READY", "RELEASE", "GPU", "HOST", "MODEL", "URL", "AGE")
     return output.table(columns, rows, spare=("URL", "GPU", "RELEASE"))
+
+
+def hosts(deployment: DeploymentDocument) -> str:
+    """Where its replicas are, with a word on those that do not answer; before there are any, where they shall be."""
+    states: dict[str, bool] = {}
+    for replica in deployment["replica_list"]:
+        if replica["state"] not in ("stopped", "failed"):
+            silent = replica["state"] == "unreachable"
+            states[replica["host"]] = states.get(replica["host"], False) or silent
+    shown = ", ".join(f"{host} (unreachable)" if silent else host for host, silent in states.items())
+    return shown or deployment["host"] or "-"
 
 
 def short_model(model: str) -> str:

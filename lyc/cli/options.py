@@ -29,6 +29,23 @@ def deployment_names(incomplete: str) -> list[str]:
         return []
 
 
+def host_names(incomplete: str) -> list[str]:
+    """Names of hosts for the shell's completion, if a controller runs."""
+    try:
+        from lyc.control.client import ControllerClient
+        from lyc.spec.settings import load
+
+        client = ControllerClient(load(os.environ).controller_socket)
+        return sorted(host["name"] for host in client.hosts() if host["name"].startswith(incomplete))
+    except Exception:  # noqa: BLE001  as above
+        return []
+
+
+def places(incomplete: str) -> list[str]:
+    """Where a deployment may run: hosts, and this machine."""
+    return [name for name in ("local",) if name.startswith(incomplete)] + host_names(incomplete)
+
+
 def card_names(incomplete: str) -> list[str]:
     """GPUs for the shell's completion, also the next one of a list with commas."""
     try:
@@ -40,6 +57,15 @@ def card_names(incomplete: str) -> list[str]:
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.", autocompletion=deployment_names)]
+Host = Annotated[str, typer.Argument(metavar="NAME", help="Name of the host.", autocompletion=host_names)]
+AcceptHostKey = Annotated[
+    str | None,
+    typer.Option(
+        "--accept-host-key",
+        metavar="SHA256:…|accept-new",
+        help="Trust this key; accept-new: any, of a machine never seen.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 

@@ -122,11 +122,14 @@ _DOCUMENTS = (
     ("lyc hosts ls", "`{hosts: [Host]}`"),
     (
         "lyc hosts show",
-        "`Host`: `{name, address, state, fingerprints, added_at, seen_at, facts, checks: [{name, state, found, why,"
-        " remedy}], error}`, see [hosts](hosts.md#the-document)",
+        "`Host` with `use`, what lyc has and does there now, and `use_error`, why that could not be asked; either may"
+        " be null; see [hosts](hosts.md#the-documents)",
     ),
     ("lyc hosts check", "`Host` with `fit`: whether no check failed; exit 1 where it is false"),
-    ("lyc hosts rm", "`{name, removed}`"),
+    ("lyc hosts prepare", "`{name, changed}`"),
+    ("lyc hosts prune", "`{name, dry_run, removed: [{kind, name, bytes}], bytes}`; `kind` is `engine` or `weights`"),
+    ("lyc hosts unlock", "`{name, unlocked, lock: {owner, who, reason, age, ours} or null}`"),
+    ("lyc hosts rm", "`{name, removed}`, and `purged` with `--purge`"),
     ("lyc controller start", "as `status`, with `started`"),
     ("lyc controller restart", "as `start`"),
     ("lyc controller status", "`{running, lyc_version, api, pid, started_at, home, log, gateway}`"),

@@ -51,23 +51,31 @@ def _text(output: Output, deployment: DeploymentDocument, now: float) -> str:
     parts += [f"{output.paint('warning', 'yellow')}: {text}" for text in deployment["warnings"]]
     if (error := deployment["error"]) is not None:
         parts.append(_error(output, error))
+    others = {
+        one["error"]["what"]: one["error"] for one in deployment["replica_list"] if one["error"] not in (None, error)
+    }
+    parts += [_error(output, other) for other in others.values()]
     return "\n\n".join(parts)
 
 
 def _replicas(output: Output, deployment: DeploymentDocument, now: float) -> str:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             replica["id"],
             str(replica["release"]),
             replica["state"],
             replica["host"],
+            ",".join(map(str, replica["gpus"] or ())) or "-",
             str(replica["pid"] or "-"),
             str(replica["attempts"]),
             show_duration(max(0.0, now - replica["ready_at"])) if replica["ready_at"] else "-",
         )
         for replica in deployment["replica_list"]
     ]
-    return output.table(("REPLICA", "RELEASE", "STATE", "HOST", "PID", "STARTS", "READY FOR"), rows)
+    columns: tuple[str, ...] = ("REPLICA", "RELEASE", "STATE", "HOST", "GPUS", "PID", "STARTS", "READY FOR")
+    if all(row[4] == "-" for row in rows):
+        columns, rows = columns[:4] + columns[5:], [row[:4] + row[5:] for row in rows]
+    return output.table(columns, rows)
 
 
 def _releases(output: Output, deployment: DeploymentDocument, now: float) -> str:

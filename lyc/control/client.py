@@ -9,7 +9,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -26,7 +26,10 @@ from lyc.control.documents import (
     LogDocument,
     NewKeyDocument,
     OperationDocument,
+    PruneDocument,
     StopDocument,
+    UnlockDocument,
+    UseDocument,
 )
 from lyc.errors import Failed, LycError, NotAuthorised, Unreachable, from_document
 from lyc.records.deployment import DeploymentSpec
@@ -35,6 +38,10 @@ ANSWER_SECONDS = 60.0
 """Longest wait for the answer to one call. Streams have no limit of their own: their reader sets one."""
 LOOK_SECONDS = 180.0
 """Longest wait for a look at a host: two connections, and the longest that the look itself may take."""
+PRUNE_SECONDS = 900.0
+"""Longest wait for a host to remove what it no longer needs: many small files on a slow disk."""
+QUIET_SECONDS = 60.0
+"""Longest silence of a controller that works on a host; it gives a sign of life every few seconds."""
 
 _Query = Mapping[str, str | int | float | bool | None]
 
@@ -86,9 +93,9 @@ class ControllerClient:
     def deployment(self, name: str) -> DeploymentDocument:
         return cast("DeploymentDocument", self._call("GET", f"/v1/deployments/{_q(name)}"))
 
-    def down(self, name: str, *, drain_timeout: float) -> str:
-        """Wish it away. Returns the id of the operation."""
-        query = {"drain_timeout": drain_timeout}
+    def down(self, name: str, *, drain_timeout: float, force: bool = False) -> str:
+        """Wish it away; with `force` also where a host does not answer. Returns the id of the operation."""
+        query: _Query = {"drain_timeout": drain_timeout, "force": force or None}
         return str(self._call("DELETE", f"/v1/deployments/{_q(name)}", query=query)["operation"])
 
     def operation(self, id_: str) -> OperationDocument:
@@ -137,10 +144,13 @@ class ControllerClient:
         return cast("HostDocument", self._call("GET", f"/v1/hosts/{_q(name)}"))
 
     def add_host(
-        self, name: str, address: str, *, accept_host_key: str | None, hub: str | None
+        self, name: str, address: str, *, accept_host_key: str | None, hub: str | None, lease: int | None = None
     ) -> tuple[HostDocument, bool]:
-        """(the host after a first look, whether it is new). Raises Failed `host-key-unknown` …, see the API."""
-        body = {"address": address, "accept_host_key": accept_host_key, "hub": hub}
+        """(the host after a first look, whether it is new). lease: seconds, 0 = none any more, None = as before.
+
+        Raises Failed `host-key-unknown` …, see the API.
+        """
+        body = {"address": address, "accept_host_key": accept_host_key, "hub": hub, "lease_seconds": lease}
         document = self._call("PUT", f"/v1/hosts/{_q(name)}", body=body, timeout=LOOK_SECONDS)
         new = bool(document.pop("new", False))
         return cast("HostDocument", document), new
@@ -152,6 +162,42 @@ class ControllerClient:
 
     def remove_host(self, name: str) -> dict[str, object]:
         return self._call("DELETE", f"/v1/hosts/{_q(name)}")
+
+    def use_of_host(self, name: str) -> UseDocument:
+        """What lyc has and does there now. Raises Failed `host-not-prepared`, and what keeps it from answering."""
+        return cast("UseDocument", self._call("GET", f"/v1/hosts/{_q(name)}/use", timeout=LOOK_SECONDS))
+
+    def unlock_host(self, name: str, *, force: bool) -> UnlockDocument:
+        """Raises Locked `host-locked` where another controller holds it, unless `force`."""
+        path = f"/v1/hosts/{_q(name)}/lock"
+        return cast("UnlockDocument", self._call("DELETE", path, query={"force": force or None}, timeout=LOOK_SECONDS))
+
+    def prune_host(self, name: str, *, free: int | None, dry_run: bool) -> PruneDocument:
+        """free: bytes that shall be free there; None = all that may go."""
+        path, body = f"/v1/hosts/{_q(name)}/prune", {"free": free, "dry_run": dry_run}
+        return cast("PruneDocument", self._call("POST", path, body=body, timeout=PRUNE_SECONDS))
+
+    def prepare_host(self, name: str, say: Callable[[str], None]) -> dict[str, object]:
+        """`{name, changed}`. say: hears each step."""
+        return self._told(f"/v1/hosts/{_q(name)}/prepare", None, say)
+
+    def purge_host(self, name: str, say: Callable[[str], None], *, force: bool) -> dict[str, object]:
+        """Leave nothing there and forget it: `{name, removed, purged}`."""
+        return self._told(f"/v1/hosts/{_q(name)}/purge", {"force": force}, say)
+
+    def _told(self, path: str, body: Mapping[str, object] | None, say: Callable[[str], None]) -> dict[str, object]:
+        """The result of a call that tells what it does while it does it. Raises its error."""
+        connection, response = self._request("POST", path, None, body, QUIET_SECONDS)
+        try:
+            for document in self._lines(connection, response, None):
+                if isinstance(error := document.get("error"), dict):
+                    raise from_document(error)
+                if isinstance(result := document.get("result"), dict):
+                    return result
+                say(str(document.get("line") or ""))
+        except TimeoutError as problem:
+            raise self._unreachable(problem) from problem
+        raise self._gone(ConnectionError("it stopped in the middle of its work"))
 
     def _call(
         self,

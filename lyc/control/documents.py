@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-API = 1
+API = 2
 """Number of the API. It grows when a client written for the old one would be misled by the new one."""
 
 
@@ -57,6 +57,7 @@ class ReplicaDocument(TypedDict):
     state: str
     host: str
     pid: int | None
+    gpus: list[int] | None
     created_at: float
     ready_at: float | None
     attempts: int
@@ -240,6 +241,16 @@ class CheckDocument(TypedDict):
     remedy: str
 
 
+class HostReplicaDocument(TypedDict):
+    """A replica on a host. gpus: the cards that it was given, None = no set of its own."""
+
+    id: str
+    deployment: str
+    release: int
+    state: str
+    gpus: list[int] | None
+
+
 class HostDocument(TypedDict):
     name: str
     address: str
@@ -250,6 +261,64 @@ class HostDocument(TypedDict):
     facts: FactsDocument | None
     checks: list[CheckDocument]
     error: ErrorDocument | None
+    lease_seconds: int | None
+    prepared: bool
+    replicas: list[HostReplicaDocument]
+
+
+class LockDocument(TypedDict):
+    """`lyc.records.host.HostLock`."""
+
+    owner: str
+    who: str
+    reason: str
+    age: float
+    ours: bool
+
+
+class LeaseDocument(TypedDict):
+    """`lyc.records.host.HostLease`."""
+
+    seconds: int
+    action: str
+    left: float
+
+
+class UseDocument(TypedDict):
+    """`lyc.records.host.HostUse`."""
+
+    root: str
+    mode: str
+    lock: LockDocument | None
+    lease: LeaseDocument | None
+    engines: dict[str, int]
+    snapshots: int
+    weights: int
+    processes: dict[str, str]
+    others: int
+
+
+class UnlockDocument(TypedDict):
+    """lock: what was held, None = nothing was."""
+
+    name: str
+    unlocked: bool
+    lock: LockDocument | None
+
+
+class PrunedDocument(TypedDict):
+    """`lyc.records.host.Pruned`."""
+
+    kind: str
+    name: str
+    bytes: int
+
+
+class PruneDocument(TypedDict):
+    name: str
+    dry_run: bool
+    removed: list[PrunedDocument]
+    bytes: int
 
 
 class KeyDocument(TypedDict):

@@ -8,7 +8,7 @@ import threading
 
 from lyc.control.deps import Deps
 from lyc.errors import Failed, LycError, UsageError
-from lyc.records.host import Host, KnownHost
+from lyc.records.host import Host, KnownHost, RemoteFacts
 from lyc.spec.host_address import shown
 
 ON_THE_HOST = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
@@ -28,34 +28,45 @@ class Hosts:
         self._making = threading.Lock()
 
     def add(
-        self, name: str, address: str, port: int | None, accept: str | None, hub: str | None = None
+        self,
+        name: str,
+        address: str,
+        port: int | None,
+        accept: str | None,
+        *,
+        hub: str | None = None,
+        lease: int | None = None,
     ) -> tuple[KnownHost, bool]:
         """(the host with a first look, whether it is new). The same address again looks once more, and takes a new key
         if that is accepted.
 
-        accept: a fingerprint, `accept-new`, or None = only what is trusted already. hub: see `HostAccess.look`. Raises
-        Failed `host-name-taken`, `host-known-already`, `host-key-unknown`, `host-key-other`, and what a look raises
+        accept: a fingerprint, `accept-new`, or None = only what is trusted already. hub: see `HostAccess.look`. lease:
+        seconds of `Host.lease_seconds`; 0 ends it, None leaves it. Raises Failed `host-name-taken`,
+        `host-known-already`, `host-key-unknown`, `host-key-other`, `no-lease`, and what a look raises
         (`host-key-changed`). Then nothing is stored and no key is trusted that was not before.
         """
-        with self._alone(name):
+        with self.alone(name):
             before = self._before(name, address, port)
             host = before.host if before else Host(name, address, port, added_at=self._deps.clock())
             pinned = self._trust(host, accept)
             try:
                 facts = self._deps.hosts.look(host, hub)
                 host = dataclasses.replace(host, fingerprints=self._deps.hosts.trusted(host))
+                host = self._leased(host, facts, lease)
             except BaseException:
                 if pinned and before is None:
                     self._deps.hosts.forget(host)
                 raise
             known = KnownHost(host, facts, None, facts.looked_at)
+            if lease == 0 and self._deps.store.prepared(name) is not None:
+                self._deps.upkeep.lease(host, None, "none")
             self._deps.store.put_host(known)
             log.info("host %s is %s", name, shown(address, port))
             return known, before is None
 
     def check(self, name: str, hub: str | None = None) -> KnownHost:
         """Look at it again; what keeps the look from succeeding is stored, then raised."""
-        with self._alone(name):
+        with self.alone(name):
             known = self._deps.store.host(name)
             try:
                 facts = self._deps.hosts.look(known.host, hub)
@@ -72,18 +83,39 @@ class Hosts:
 
         Raises NotFound `no-such-host` and Failed `host-in-use`.
         """
-        with self._alone(name):
+        with self.alone(name):
             host = self._deps.store.host(name).host
-            store = self._deps.store
-            users = sorted(d.name for d in store.deployments() if any(r.host == name for r in store.replicas(d.name)))
-            if users:
-                raise Failed(
-                    "host-in-use", f"{', '.join(users)} runs on {name}", why="it would run on unseen",
-                    hint=f"lyc down {users[0]}",
-                )  # fmt: skip
+            self.check_unused(name)
             self._deps.hosts.forget(host)
-            store.remove_host(name)
+            self._deps.store.remove_host(name)
             return host
+
+    def check_unused(self, name: str) -> None:
+        """Raises Failed `host-in-use` while a replica of ours is on it."""
+        store = self._deps.store
+        users = sorted(d.name for d in store.deployments() if any(r.host == name for r in store.replicas(d.name)))
+        if users:
+            raise Failed(
+                "host-in-use",
+                f"{', '.join(users)} runs on {name}",
+                why="it would run on unseen",
+                hint=f"lyc down {users[0]}, or, if the host is gone for good: lyc down {users[0]} --force",
+            )
+
+    @staticmethod
+    def _leased(host: Host, facts: RemoteFacts, lease: int | None) -> Host:
+        """The host with the lease that was asked for. Raises Failed `no-lease` where nothing would watch over it."""
+        if lease is None:
+            return host
+        if lease and (facts.systemd is None or facts.sudo != "free"):
+            raise Failed(
+                "no-lease",
+                f"{host.name} cannot watch over a lease",
+                why="that takes a timer of systemd, and the rights of root",
+                where="--lease",
+                hint="leave --lease out, or give the user sudo without a password",
+            )
+        return dataclasses.replace(host, lease_seconds=lease or None)
 
     def _before(self, name: str, address: str, port: int | None) -> KnownHost | None:
         """The row of this name, if it is of this address; raises when name or address are another's."""
@@ -141,6 +173,7 @@ class Hosts:
         access.pin(host, now if accept == ACCEPT_NEW else [accept])
         return True
 
-    def _alone(self, name: str) -> threading.Lock:
+    def alone(self, name: str) -> threading.Lock:
+        """Held while something is done to the host that no other call of this controller shall meet."""
         with self._making:
             return self._locks.setdefault(name, threading.Lock())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,16 +18,19 @@ from lyc.control.deps import Deps
 from lyc.control.documents import API
 from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
-from lyc.control.hosts import Hosts
+from lyc.control.host_care import HostCare
+from lyc.control.hosts import LOCAL, Hosts
 from lyc.control.keys import Keys
 from lyc.control.layout import controller_log
 from lyc.control.logs import Logs
 from lyc.control.operations import Operations
+from lyc.control.told import told
 from lyc.errors import LycError, NotAuthorised, NotFound, UsageError
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.operation import OperationKind
 from lyc.spec.host_address import parse_address
 from lyc.spec.names import check_name
+from lyc.store import Store
 
 NDJSON = "application/x-ndjson"
 
@@ -48,17 +51,34 @@ class KeyRequest(BaseModel):
 
 
 class HostRequest(BaseModel):
-    """A host to know. accept_host_key: a fingerprint (`SHA256:…`), `accept-new`, or None = only keys known already."""
+    """A host to know. accept_host_key: a fingerprint (`SHA256:…`), `accept-new`, or None = only keys known already.
+
+    lease_seconds: of silence after which it stops its replicas; 0 = never any more, None = as before.
+    """
 
     address: str
     accept_host_key: str | None = None
     hub: str | None = Field(default=None, pattern=r"^https?://")
+    lease_seconds: int | None = Field(default=None, ge=0)
 
 
 class LookRequest(BaseModel):
     """A look at a host. hub: what the caller has in HF_ENDPOINT, to ask whether the host reaches it."""
 
     hub: str | None = Field(default=None, pattern=r"^https?://")
+
+
+class PruneRequest(BaseModel):
+    """What to make room for. free: bytes that shall be free there; None = all that may go. dry_run: say it only."""
+
+    free: int | None = Field(default=None, ge=0)
+    dry_run: bool = False
+
+
+class PurgeRequest(BaseModel):
+    """force: also where another controller is at work."""
+
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +157,8 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
         check_name(name)
         if request.spec.name != name:
             raise UsageError("name-mismatch", f"the spec is for {request.spec.name!r}, the call for {name!r}")
+        if request.spec.host != LOCAL:
+            store.host(request.spec.host)  # before anything is stored
         wish = {"spec": asdict(request.spec), "name_given": request.name_given}
         return {"operation": parts.operations.begin(OperationKind.DEPLOY, name, wish, request.credentials).id}
 
@@ -151,10 +173,11 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
         return shown.deployment(store.deployment(name))
 
     @app.delete("/v1/deployments/{name}", status_code=202)
-    def down(name: str, drain_timeout: float = 30.0) -> dict[str, Any]:
-        """Drain, stop and forget a deployment."""
+    def down(name: str, drain_timeout: float = 30.0, force: bool = False) -> dict[str, Any]:
+        """Drain, stop and forget a deployment. force: without waiting for hosts that do not answer."""
         store.deployment(name)
-        return {"operation": parts.operations.begin(OperationKind.DOWN, name, {"drain_timeout": drain_timeout}).id}
+        request: dict[str, object] = {"drain_timeout": drain_timeout, "force": force}
+        return {"operation": parts.operations.begin(OperationKind.DOWN, name, request).id}
 
     @app.get("/v1/deployments/{name}/logs")
     def read_logs(
@@ -222,33 +245,73 @@ def _add_keys(app: FastAPI, parts: Parts) -> None:
 
 
 def _add_hosts(app: FastAPI, parts: Parts) -> None:
+    store = parts.deps.store
+
     @app.get("/v1/hosts")
     def hosts() -> dict[str, Any]:
         """All hosts, as of their last look."""
-        return {"hosts": [host_views.host(known) for known in parts.deps.store.hosts()]}
+        return {"hosts": host_views.hosts(store)}
 
     @app.get("/v1/hosts/{name}")
     def host(name: str) -> dict[str, Any]:
         """One host, as of its last look."""
-        return host_views.host(parts.deps.store.host(name))
+        return host_views.host(store, name)
 
     @app.put("/v1/hosts/{name}")
     def add(name: str, request: HostRequest) -> dict[str, Any]:
         """Know a host: trust its key if that may be, look at it, store it."""
         check_name(name, of="host")
         address, port = parse_address(request.address, where="address")
-        known, new = parts.hosts.add(name, address, port, request.accept_host_key, request.hub)
-        return host_views.host(known) | {"new": new}
+        _, new = parts.hosts.add(
+            name, address, port, request.accept_host_key, hub=request.hub, lease=request.lease_seconds
+        )
+        return host_views.host(store, name) | {"new": new}
 
     @app.post("/v1/hosts/{name}/check")
     def check(name: str, request: LookRequest) -> dict[str, Any]:
         """Look at a host now."""
-        return host_views.host(parts.hosts.check(name, request.hub))
+        parts.hosts.check(name, request.hub)
+        return host_views.host(store, name)
 
     @app.delete("/v1/hosts/{name}")
     def remove(name: str) -> dict[str, Any]:
         """Forget a host and its keys. Nothing changes on it."""
         return {"name": parts.hosts.remove(name).name, "removed": True}
+
+    _add_host_care(app, HostCare(parts.deps, parts.hosts), store)
+
+
+def _add_host_care(app: FastAPI, care: HostCare, store: Store) -> None:
+    @app.get("/v1/hosts/{name}/use")
+    def use(name: str) -> dict[str, Any]:
+        """What lyc has and does on a host now."""
+        return asdict(care.use(name))
+
+    @app.delete("/v1/hosts/{name}/lock")
+    def unlock(name: str, force: bool = False) -> dict[str, Any]:
+        """Give the host's lock back."""
+        return care.unlock(name, force=force)
+
+    @app.post("/v1/hosts/{name}/prune")
+    def prune(name: str, request: PruneRequest) -> dict[str, Any]:
+        """Remove weights and engines that no release needs."""
+        return care.prune(name, free=request.free, dry_run=request.dry_run)
+
+    @app.post("/v1/hosts/{name}/prepare")
+    def prepare(name: str) -> StreamingResponse:
+        """Make a host fit to run engines; what is done, as NDJSON."""
+        store.host(name)
+        return _told(told(f"preparing {name}", lambda say: care.prepare(name, say)))
+
+    @app.post("/v1/hosts/{name}/purge")
+    def purge(name: str, request: PurgeRequest) -> StreamingResponse:
+        """Leave nothing of lyc on a host and forget it; what is done, as NDJSON."""
+        store.host(name)
+        return _told(told(f"purging {name}", lambda say: care.purge(name, say, force=request.force)))
+
+
+def _told(documents: Iterator[Mapping[str, Any] | None]) -> StreamingResponse:
+    return StreamingResponse((_line(dict(one)) if one else "\n" for one in documents), media_type=NDJSON)
 
 
 def _line(document: dict[str, Any]) -> str:

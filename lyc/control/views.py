@@ -13,6 +13,7 @@ from lyc.records.key import Key
 from lyc.rollout import Situation, summarise
 
 _UP = frozenset({ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.PROBING, ReplicaState.READY})
+_UNWELL = frozenset({ReplicaState.BACKOFF, ReplicaState.FAILED, ReplicaState.UNREACHABLE})
 
 
 class Views:
@@ -43,7 +44,7 @@ class Views:
             "min": shown.spec.min_replicas if shown else None,
             "max": shown.spec.max_replicas if shown else None,
             "replicas": {"ready": ready, "desired": desired},
-            "replica_list": [self._replica(replica) for replica in replicas],
+            "replica_list": [self._replica(replica, situation.release(replica.release)) for replica in replicas],
             "releases": [_release(release) for release in releases],
             "operation": running[0].id if running else None,
             "error": deployment.error or _last_error(replicas),
@@ -52,7 +53,7 @@ class Views:
             "updated_at": deployment.updated_at,
         }
 
-    def _replica(self, replica: Replica) -> dict[str, Any]:
+    def _replica(self, replica: Replica, release: Release | None) -> dict[str, Any]:
         pid = None
         if replica.state in _UP or replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPING):
             supervisor = self._deps.sites.site(replica.host).supervisor
@@ -64,6 +65,7 @@ class Views:
             "state": replica.state.value,
             "host": replica.host,
             "pid": pid,
+            "gpus": list(release.plan.devices) if release and release.plan.devices is not None else None,
             "created_at": replica.created_at,
             "ready_at": replica.ready_at,
             "attempts": replica.attempts,
@@ -102,6 +104,6 @@ def _wished(request: dict[str, object]) -> str | None:
 
 def _last_error(replicas: tuple[Replica, ...]) -> dict[str, object] | None:
     """Why the newest replica is not well, if it is not."""
-    if not replicas or replicas[-1].state not in (ReplicaState.BACKOFF, ReplicaState.FAILED):
+    if not replicas or replicas[-1].state not in _UNWELL:
         return None
     return replicas[-1].error

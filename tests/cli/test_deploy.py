@@ -150,7 +150,7 @@ def test_deploy_from_a_file(home: Home, controller: Controller, endpoint: Endpoi
     body = controller.made("PUT", "/v1/deployments/a")[0]["body"]
     assert (body["spec"]["env"], body["spec"]["gpu"], body["name_given"]) == ({"TOKEN": "s3cret"}, "cpu", True)
     assert "s3cret" not in err
-    (home.path / "lyc.toml").write_text('model = "acme/a"\ngpus = "cpu"\n')
+    (home.path / "lyc.toml").write_text('model = "acme/a"\ngpuu = "cpu"\n')
     assert home.run("deploy", "-f", "lyc.toml") == (
-        3, "", f"error[unknown-key]: there is no key 'gpus'\n  at: {home.path}/lyc.toml:2\n\nhint: did you mean gpu?\n"
+        3, "", f"error[unknown-key]: there is no key 'gpuu'\n  at: {home.path}/lyc.toml:2\n\nhint: did you mean gpu?\n"
     )  # fmt: skip

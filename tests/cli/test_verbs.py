@@ -37,9 +37,9 @@ def test_ls(home: Home, controller: Controller) -> None:
     code, out, err = home.run("ls")
     assert (code, err) == (0, "")
     assert [re.split(r" {2,}", line) for line in ages_out(out).splitlines()] == [
-        ["NAME", "STATE", "READY", "RELEASE", "GPU", "MODEL", "URL", "AGE"],
-        ["a", "ready", "1/1", "2", "cpu", "hf:acme/a@00000000", "http://127.0.0.1:9/a/v1", "[AGE]"],
-        ["bb", "pending", "0/0", "-", "-", "-", "-", "[AGE]"],
+        ["NAME", "STATE", "READY", "RELEASE", "GPU", "HOST", "MODEL", "URL", "AGE"],
+        ["a", "ready", "1/1", "2", "cpu", "local", "hf:acme/a@00000000", "http://127.0.0.1:9/a/v1", "[AGE]"],
+        ["bb", "pending", "0/0", "-", "-", "-", "-", "-", "[AGE]"],
     ]
     document = json.loads(home.run("ls", "--json")[1])
     assert document == {"version": 1, "deployments": [deployment(), UNDECIDED | {"name": "bb"}]}
