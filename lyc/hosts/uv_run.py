@@ -49,9 +49,12 @@ class UvFailed(Exception):
 
 
 class Uv:
-    """One way of calling uv: `Uv(…)("pip", "install", …)` → its lines."""
+    """One way of calling uv: `Uv(…)("pip", "install", …)` → its lines.
 
-    def __init__(self, binary: Path | None, *, cwd: Path, environ: Mapping[str, str], lock: int) -> None:
+    lock: a file descriptor that uv inherits, so that a lock on it outlives who took it as long as uv runs.
+    """
+
+    def __init__(self, binary: Path | None, *, cwd: Path, environ: Mapping[str, str], lock: int | None = None) -> None:
         self._binary = str(binary) if binary else find_uv_bin()
         self._cwd = cwd
         self._environ = {name: value for name, value in environ.items() if name not in _DROPPED}
@@ -69,7 +72,7 @@ class Uv:
             text=True,
             errors="replace",
             start_new_session=True,
-            pass_fds=(self._lock,),
+            pass_fds=() if self._lock is None else (self._lock,),
         )
         lines: list[str] = []
         try:

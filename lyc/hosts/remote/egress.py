@@ -1,0 +1,103 @@
+"""A way out, lent to a host that has none: uv there goes through this machine, while it installs and no longer.
+
+A proxy listens on a private unix socket here, and `ssh -R` makes it a port of the host's loopback. It wants a password
+that uv alone is told, and leads to public addresses and to the places that are configured: nobody on the host gets into
+this machine's network by it. SOCKS by `ssh -R` alone would let everybody in, and everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from lyc.errors import Unreachable
+from lyc.hosts.remote.places import Places
+from lyc.hosts.remote.relay import Outward, Relay
+from lyc.hosts.ssh.link import Link
+from lyc.hosts.ssh.target import Target, environment, last_line
+
+FORWARD_SECONDS = 20.0
+
+
+class Egress:
+    """One host's way out. target: the host; its shared connection is used. environ: with this machine's own proxies."""
+
+    def __init__(self, target: Target, environ: Mapping[str, str]) -> None:
+        self._target = target
+        self._environ = environ
+
+    @contextmanager
+    def lent(self, places: Places, *, all_of_it: bool) -> Iterator[dict[str, str]]:
+        """Variables that make uv on the host go this way; they hold the password. all_of_it: else only places that are
+        near or without TLS go by it, and the host fetches the rest itself.
+
+        Raises Unreachable `no-way-out-lent` where sshd forwards no ports, and what connecting raises.
+        """
+        password = secrets.token_urlsafe(24)
+        Link(self._target).ensure()  # makes the private folder too
+        path = self._target.run_dir / f"out-{secrets.token_hex(6)}"
+        server = Relay(str(path), Outward(places.folders, places.servers, own_proxies(self._environ)), password)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            path.chmod(0o600)
+            with forwarded(self._target, path) as port:
+                way = f"http://lyc:{password}@127.0.0.1:{port}"
+                names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") if all_of_it else ("HTTP_PROXY",)
+                yield {name: way for upper in names for name in (upper, upper.lower())} | {
+                    "NO_PROXY": "",
+                    "no_proxy": "",
+                }
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def forwarded(target: Target, path: Path) -> Iterator[int]:
+    """A port of the host's loopback that leads to the unix socket `path` here, over the shared connection.
+
+    Raises Unreachable `no-way-out-lent`.
+    """
+    spec = f"127.0.0.1:0:{path}"
+    done = _asked(target, "forward", spec)
+    port = done.stdout.strip()
+    if done.returncode != 0 or not port.isdigit():
+        raise Unreachable(
+            "no-way-out-lent",
+            f"{target.address} does not reach the package index, and sshd there does not let lyc lend it a way out",
+            why=last_line(done.stderr),
+            where=target.shown,
+            hint="allow it there: AllowTcpForwarding yes in sshd_config; or give the host a way to the index",
+        )
+    try:
+        yield int(port)
+    finally:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            _asked(target, "cancel", spec)
+
+
+def _asked(target: Target, what: str, spec: str) -> subprocess.CompletedProcess[bytes]:
+    """Ask the shared connection. Without the user's configuration, whose own forwardings would come along."""
+    argv = ["ssh", "-F", "none", "-S", str(target.control).replace("%", "%%"), "-O", what, "-R", spec, "--", "host"]
+    return subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=FORWARD_SECONDS, env=environment()
+    )
+
+
+def own_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The proxies that this machine itself goes out by; see `lyc.hosts.remote.relay.Outward`."""
+
+    def said(name: str) -> str:
+        return environ.get(name.lower()) or environ.get(name.upper()) or ""
+
+    every = said("all_proxy")
+    found = {"http": said("http_proxy") or every, "https": said("https_proxy") or every, "no": said("no_proxy")}
+    return {name: value for name, value in found.items() if value}

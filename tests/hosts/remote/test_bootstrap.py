@@ -1,0 +1,184 @@
+"""Bare hosts of the lab made ready for engines: once, twice, killed in between, and bare again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from lyc.errors import Failed, Locked
+from lyc.hosts.look import look
+from lyc.hosts.remote.bootstrap import Bootstrap, agent_of
+from lyc.hosts.remote.egress import Egress
+from lyc.hosts.ssh.known import pin
+from lyc.hosts.ssh.remote import SshRemote
+from lyc.hosts.ssh.scan import scan
+from lyc.records.host import RemoteFacts
+from tests.hosts.ssh.test_real_hosts import Place, place
+from tests.lab.fixtures import lab, machine, machines
+from tests.lab.machine import Machine
+
+__all__ = ["lab", "machine", "machines", "place"]
+pytestmark = pytest.mark.slow
+PLACES = "/etc /usr/local /home /var/lib /var/spool /var/mail"
+LISTING = f"find {PLACES} /run/systemd/transient -printf '%p %M %U %G %l\\n' 2>/dev/null | LC_ALL=C sort; getent group"
+"""What is there, but for times: passwd and its like are written anew by whoever adds an account."""
+TIMED = "find /var/lib/lyc /etc/systemd -printf '%p %M %u %g %s %T@ %C@ %l\\n' | LC_ALL=C sort"
+ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
+CHURN = ("/var/lib/systemd/", "/var/lib/private", "/var/lib/sudo")
+Login = Callable[[str], "Controller"]
+
+
+class Controller:
+    """A controller that knows one host by one account."""
+
+    def __init__(self, remote: SshRemote, owner: str = "me") -> None:
+        self.remote = remote
+        self.owner = owner
+        self.said: list[str] = []
+        self.facts: RemoteFacts = look(remote, ["https://pypi.org/simple"], time.time)
+
+    def bootstrap(self, owner: str | None = None) -> Bootstrap:
+        egress = Egress(self.remote.target, os.environ)
+        return Bootstrap(self.remote, self.facts, owner=owner or self.owner, environ=os.environ, egress=egress)
+
+    def prepare(self) -> Bootstrap:
+        made = self.bootstrap()
+        made.run(self.said.append)
+        return made
+
+
+@pytest.fixture
+def login(place: Place, machine: Machine) -> Iterator[Login]:
+    """A controller by the account of a name."""
+    made: list[SshRemote] = []
+
+    def by(user: str) -> Controller:
+        place.knows(f"gpu-{user}", machine, f"User {user}")
+        pin(place.target(f"gpu-{user}"), scan(place.target(f"gpu-{user}")))
+        made.append(SshRemote(place.target(f"gpu-{user}"), persist=30))
+        return Controller(made[-1])
+
+    yield by
+    for remote in made:
+        remote.close()
+
+
+def listing(machine: Machine) -> list[str]:
+    """Files and accounts, but for what systemd and sudo note of themselves."""
+    lines = machine.shell(LISTING).splitlines()
+    return [line for line in lines if not line.startswith(CHURN)]
+
+
+def contents(machine: Machine) -> list[str]:
+    return [machine.shell(f"cat {path}") for path in ACCOUNTS]
+
+
+@contextmanager
+def bare(machine: Machine) -> Iterator[None]:
+    """Afterwards the machine is as it was."""
+    files, accounts = listing(machine), contents(machine)
+    yield
+    assert listing(machine) == files
+    assert contents(machine) == accounts
+    assert machine.shell("systemctl list-units --all --plain --no-legend 'lyc*'") == ""
+
+
+@pytest.mark.parametrize("user", ["root", "ubuntu"])
+def test_a_bare_host_is_made_ready_and_bare_again(login: Login, machine: Machine, user: str) -> None:
+    controller = login(user)
+    with bare(machine):
+        first = controller.prepare()
+        assert first.changed
+        assert [line.partition(" ")[0] for line in controller.said] == ["making"] * 6
+        before = machine.shell(TIMED)
+        began = time.monotonic()
+        second = controller.prepare()
+        assert time.monotonic() - began < 1
+        assert not second.changed
+        assert len(controller.said) == 6
+        assert machine.shell(TIMED) == before
+        assert first.prepared == second.prepared
+        assert first.prepared
+        agent = agent_of(controller.remote, first.prepared.document())
+        assert agent
+        assert agent.call("lock", request={"owner": "me", "who": "a@b", "reason": "test"}) == {}
+        assert machine.shell("stat -c %U:%a /var/lib/lyc/lock.json") == "root:600\n"
+        assert "lyc-lease.timer" in machine.shell("systemctl list-timers --plain --no-legend")
+        as_account = "setpriv --reuid lyc --regid lyc --init-groups"
+        assert machine.shell(f"{as_account} /var/lib/lyc/python3 -c 'import ssl; print(1)'") == "1\n"
+        assert machine.shell(f"{as_account} touch /var/lib/lyc/compiled/x && ! {as_account} touch /var/lib/lyc/x 2>&1")
+        assert controller.bootstrap().purge(controller.said.append, force=False)
+        assert not controller.bootstrap().purge(controller.said.append, force=False)
+
+
+def test_an_account_without_the_rights_of_root(login: Login, machine: Machine) -> None:
+    controller = login("plain")
+    with bare(machine):
+        made = controller.prepare()
+        assert made.prepared
+        assert (made.prepared.mode, made.prepared.root) == ("user", "/home/plain/.local/share/lyc")
+        assert "plain is not root" in controller.said[0]
+        assert not controller.prepare().changed
+        agent = made.prepared.agent(controller.remote)
+        with pytest.raises(Failed) as caught:
+            agent.call("lease", request={"seconds": 60, "action": "stop"})
+        assert caught.value.ref == "no-lease"
+        controller.bootstrap().purge(controller.said.append, force=False)
+        machine.shell("rmdir /home/plain/.local/share /home/plain/.local")
+
+
+def test_another_account_of_the_name(login: Login, machine: Machine) -> None:
+    controller = login("root")
+    machine.shell("useradd -m lyc")
+    try:
+        with pytest.raises(Failed) as caught:
+            controller.prepare()
+        assert caught.value.ref == "account-taken"
+        controller.bootstrap().purge(controller.said.append, force=False)
+        assert machine.shell("getent passwd lyc")
+    finally:
+        machine.shell("userdel -r lyc 2>/dev/null || true")
+
+
+def test_a_host_that_another_controller_works_on(login: Login, machine: Machine) -> None:
+    controller = login("root")
+    agent = controller.bootstrap("other").run(controller.said.append)
+    agent.call("lock", request={"owner": "other", "who": "eve@box", "reason": "deploying chat"})
+    assert not controller.prepare().changed  # nothing to do is nobody's disturbance
+    machine.shell("rm /var/lib/lyc/bin/uv")
+    with pytest.raises(Locked) as locked:
+        controller.prepare()
+    assert "eve@box" in locked.value.what
+    assert "deploying chat" in locked.value.why
+    with pytest.raises(Failed) as used:
+        controller.bootstrap().purge(controller.said.append, force=False)
+    assert used.value.ref == "host-in-use"
+    assert machine.shell("ls /var/lib/lyc/lock.json")
+    controller.bootstrap().purge(controller.said.append, force=True)
+    assert machine.shell("ls -d /var/lib/lyc || true").startswith("ls: cannot access")
+
+
+def test_no_python_that_engines_run_on(login: Login, machine: Machine) -> None:
+    """The host's own goes, and the address that uv would fetch one from answers nobody."""
+    controller = login("root")
+    machine.shell("cd /usr/bin && tar -cf /srv/python.tar python3*  && rm python3*")
+    try:
+        environ = {
+            "UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9/",
+            "UV_HTTP_RETRIES": "0",
+            "PATH": os.environ["PATH"],
+        }
+        facts = replace(controller.facts, reaches={})
+        egress = Egress(controller.remote.target, environ)
+        with pytest.raises(Failed) as caught:
+            Bootstrap(controller.remote, facts, owner="me", environ=environ, egress=egress).run(controller.said.append)
+        assert caught.value.ref == "no-python-for-engines"
+        assert "apt-get install -y python3" in caught.value.hint
+    finally:
+        machine.shell("cd /usr/bin && tar -xf /srv/python.tar && rm /srv/python.tar")
+    assert controller.prepare().changed
