@@ -51,7 +51,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """What OpenSSH's configuration says of a target. files: known_hosts files, the user's before the system's."""
+    """What OpenSSH's configuration says of a target. files: known_hosts files, the user's before the system's.
+
+    forwards: whether it forwards ports of its own.
+    """
 
     hostname: str
     port: int
@@ -59,6 +62,7 @@ class Effective:
     user_files: str
     files: tuple[Path, ...]
     hashed: bool
+    forwards: bool
 
     @property
     def name(self) -> str:
@@ -93,6 +97,7 @@ def effective(target: Target) -> Effective:
             if word not in ("none", "/dev/null")
         ),
         hashed=found.get("hashknownhosts") == "yes",
+        forwards=not found.keys().isdisjoint(("localforward", "remoteforward", "dynamicforward")),
     )
 
 
