@@ -114,10 +114,10 @@ def end(directory: Path, root: Path, grace: float) -> None:
 def owned(root: Path) -> dict[int, str]:
     """Every live process below `root`, by the directory that it belongs to."""
     sessions = {}
-    for path in root.rglob("process.json"):
-        record = read(path)
+    for folder, _, names in os.walk(root):  # which does not mind that folders go away meanwhile
+        record = read(Path(folder) / "process.json") if "process.json" in names else None
         if record is not None and _session_is_ours(record):
-            sessions[int(record["pid"])] = str(path.parent)
+            sessions[int(record["pid"])] = folder
     found: dict[int, str] = {}
     for pid in [int(place.name) for place in Path("/proc").iterdir() if place.name.isdigit()]:
         owner = _mark(pid) or sessions.get(_session(pid))
@@ -187,7 +187,7 @@ def start(folder: Folder, spec: Document, secrets: Mapping[str, str], root: Path
         os.chown(home, user or 0, group or 0)
     for secret, content in secrets.items():
         write(folder.path / secret, content, mode=0o640 if drops else 0o600, group=group if group is not None else -1)
-    own = {MARK: str(folder.path.resolve())} | cards.variables(spec["devices"])
+    own = {MARK: str(folder.path.resolve())} | cards.variables(spec["devices"], confined=False)
     env = ({"HOME": str(home)} | spec["env"]) | ({"HOME": str(home)} if drops else {}) | own
     write_atomically(folder.path / "spec.json", spec | {"env": env, "user": user, "group": group})
     try:
