@@ -50,11 +50,15 @@ def granted(wanted: Sequence[int] | None, proc: Path = Path("/proc"), sys: Path 
     return Granted()
 
 
-def variables(wanted: Sequence[int] | None) -> dict[str, str]:
-    """The environment by which CUDA and ROCm see these cards only, counted as nvidia-smi counts them."""
+def variables(wanted: Sequence[int] | None, *, confined: bool) -> dict[str, str]:
+    """The environment by which CUDA and ROCm see these cards only.
+
+    confined: whether the kernel refuses the engine all others (DeviceAllow). Then CUDA, ROCm and NVML do not count
+    those: the first that it may use is 0, whatever its number on the machine. So does Slurm with ConstrainDevices.
+    """
     if wanted is None:
         return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    chosen = ",".join(map(str, wanted))
+    chosen = ",".join(map(str, range(len(wanted)) if confined else wanted))
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": chosen, "HIP_VISIBLE_DEVICES": chosen}
 
 

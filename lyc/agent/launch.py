@@ -107,7 +107,9 @@ def _become(folder: Folder, spec: Document) -> NoReturn:
     moved = {str(folder.path / name): str(credentials / name) for name in spec["files"]}
     argv = [redirected(word, moved) for word in spec["argv"]]
     env = {name: redirected(word, moved) for name, word in spec["env"].items()}
-    env |= {"HOME": str(folder.path), "USER": ACCOUNT, "LOGNAME": ACCOUNT} | cards.variables(spec.get("devices"))
+    env |= {"HOME": str(folder.path), "USER": ACCOUNT, "LOGNAME": ACCOUNT} | cards.variables(
+        spec.get("devices"), confined=True
+    )
     for name, value in LOOPBACK.items():
         env.setdefault(name, value)
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lyc.agent import shim, shimmed
+from lyc.agent import cards, shim, shimmed
 from lyc.agent.shimmed import MARK
 from lyc.errors import Failed
 from lyc.records.process import ProcessSpec, ProcessStatus
@@ -37,6 +37,8 @@ class LocalSupervisor:
         for path, content in spec.files.items():
             _write_private(path, content.reveal())
         env = spec.env | {MARK: str(directory)}
+        if spec.devices is not None:
+            env |= cards.variables(spec.devices, confined=False)
         shim.write_atomically(directory / "spec.json", {"id": spec.id, "argv": list(spec.argv), "env": env})
         try:
             shimmed.spawn(directory, Path(shim.__file__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -67,6 +68,16 @@ def test_output_has_times_and_the_exit_code_is_kept(supervisor: LocalSupervisor,
     lines = output(spec).splitlines()
     assert sorted(line.split(" ", 1)[1] for line in lines) == ["10%", "20%", "one"]
     assert all(line[10] == "T" and line.split(" ")[0].endswith("Z") for line in lines)
+
+
+def test_a_set_of_cards_is_all_that_the_process_sees(supervisor: LocalSupervisor, tmp_path: Path) -> None:
+    code = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ.get('CUDA_DEVICE_ORDER'))"
+    chosen = dataclasses.replace(python(tmp_path, code, "chosen"), devices=(1, 3))
+    left = python(tmp_path, code, "left")
+    for spec, seen in ((chosen, "1,3 PCI_BUS_ID"), (left, "None None")):
+        supervisor.start(spec)
+        wait_for(lambda spec=spec: supervisor.status(spec.directory).state == "exited")  # type: ignore[misc]
+        assert output(spec).split(" ", 1)[1] == f"{seen}\n"
 
 
 def test_starting_twice_gives_one_process(supervisor: LocalSupervisor, tmp_path: Path) -> None:
