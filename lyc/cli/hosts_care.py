@@ -141,12 +141,16 @@ def _ask(session: Session, client: ControllerClient, name: str) -> None:
         if problem.ref != "host-not-prepared":
             raise
     else:
-        engines = f"{len(use['engines'])} engines ({show_bytes(sum(use['engines'].values()))})"
-        weights = f"{use['snapshots']} models ({show_bytes(use['weights'])})"
-        others = f", and {use['others']} engine processes of other controllers" if use["others"] else ""
+        engines = f"{_many(len(use['engines']), 'engine')} ({show_bytes(sum(use['engines'].values()))})"
+        weights = f"{_many(use['snapshots'], 'model')} ({show_bytes(use['weights'])})"
+        others = f", and runs {_many(use['others'], 'engine')} of other controllers" if use["others"] else ""
         session.output.say(f"{name} holds {engines} and {weights} below {use['root']}{others}")
     if not session.output.confirm(f"Remove all of lyc from {name}, and forget it?"):
         raise Interrupted("declined", "nothing was removed")
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def _size(text: str | None) -> int | None:

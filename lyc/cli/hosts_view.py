@@ -79,14 +79,19 @@ def _ours(host: HostDocument, use: UseDocument | None, problem: LycError | None)
         rows += [
             ("lock", _lock(use)),
             ("engines", engines or "none"),
-            ("weights", f"{use['snapshots']} models ({show_bytes(use['weights'])})" if use["snapshots"] else "none"),
+            (
+                "weights",
+                f"{show_bytes(use['weights'])} of {use['snapshots']} model{'s' * (use['snapshots'] != 1)}"
+                if use["snapshots"]
+                else "none",
+            ),
         ]
     for replica in host["replicas"]:
         gpus = f", cards {','.join(map(str, replica['gpus']))}" if replica["gpus"] else ""
         process = _process(use, replica["id"])
         rows.append(("replica", f"{replica['id']}, {replica['state']}{gpus}{process}"))
     if use is not None and use["others"]:
-        rows.append(("others", f"{use['others']} engine processes of other controllers"))
+        rows.append(("others", f"engines of other controllers that run there: {use['others']}"))
     return rows
 
 
