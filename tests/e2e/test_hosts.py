@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from lyc.testing.models import TinyModels
 from tests.e2e.harness import LYC, Lyc, make
 from tests.hosts.ssh.server import SSHD, Account, Server, fingerprint, keygen
 
@@ -95,7 +97,7 @@ def test_first_contact_needs_a_word_and_the_hint_is_that_word(lyc: Lyc, box: Ser
     assert (again["new"], again["added_at"]) == (False, added["added_at"])
 
     text = lyc.run("hosts", "ls").stdout
-    assert text.splitlines()[0].split()[:3] == ["NAME", "STATE", "GPU"]
+    assert text.splitlines()[0].split()[:4] == ["NAME", "STATE", "REPLICAS", "GPU"]
     assert "ssh://box" in text
     shown = lyc.run("hosts", "show", "box").stdout
     assert box.fingerprint in shown
@@ -204,7 +206,7 @@ def test_several_at_once(lyc: Lyc, servers: Callable[[str], Server]) -> None:
 def test_without_hosts_nothing_is_started(lyc: Lyc) -> None:
     assert lyc.json("hosts", "ls")["hosts"] == []
     assert "lyc hosts add" in lyc.run("hosts", "ls").stderr
-    for verb in ("show", "check", "rm", "ssh"):
+    for verb in ("show", "check", "prepare", "prune", "unlock", "rm", "ssh"):
         assert lyc.run("hosts", verb, "box", code=1).stderr.startswith("error[no-such-host]")
     assert not lyc.home.exists()
 
@@ -276,3 +278,32 @@ def test_whether_a_model_could_be_served_there(lyc: Lyc, account: Account, serve
     (model,) = [check for check in large["checks"] if check["name"] == "model"]
     assert (model["state"], bool(model["remedy"])) == ("failed", True)
     assert lyc.error("hosts", "check", "gpu", str(tmp_path / "none"), code=3)["where"]
+
+
+def test_a_deploy_makes_an_address_known_and_refuses_what_the_host_cannot_do(
+    lyc: Lyc, account: Account, servers: Callable[..., Server], models: TinyModels
+) -> None:
+    fake = account.home / "bin"
+    fake.mkdir()
+    old = H100.replace("580.95.05", "470.1")
+    (fake / "nvidia-smi").write_text(
+        f"#!/bin/sh\ncase \"$*\" in *compute_cap*) echo '{old}';; '') echo 'CUDA Version: 11.4';; esac\n"
+    )
+    (fake / "nvidia-smi").chmod(0o755)
+    box = servers("gpu", f"SetEnv PATH={fake}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+    address = f"{getpass.getuser()}@gpu"
+    deploy = ("deploy", str(models.base), "--name", "m", "--host")
+    assert lyc.error(*deploy, "gpu", code=1)["hint"].startswith("make it known: lyc hosts add gpu")
+    unknown = lyc.error(*deploy, address, code=1)
+    assert (unknown["ref"], unknown["detail"]) == ("host-key-unknown", [box.fingerprint])
+    assert states(lyc) == {}
+
+    unfit = lyc.error(*deploy, address, "--accept-host-key", box.fingerprint, code=1)
+    assert unfit["ref"] == "host-unfit"
+    assert any(line.startswith("driver: 470.1") for line in unfit["detail"])
+    assert states(lyc) == {"gpu": "unfit"}
+    assert lyc.json("ls")["deployments"] == []
+    assert lyc.error(*deploy, "gpu", code=1)["ref"] == "host-unfit"
+    assert lyc.json("hosts", "show", "gpu")["prepared"] is False
+    for verb in (("prune",), ("unlock",)):
+        assert lyc.error("hosts", *verb, "gpu", code=1)["ref"] == "host-not-prepared"
