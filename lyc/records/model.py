@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,6 +76,13 @@ class Listing:
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
+    @property
+    def key(self) -> str:
+        """A name (hex) for exactly this listing, equal as long as source, revision and selected files are equal."""
+        rows = sorted([file.path, str(file.size), file.digest or "", file.etag] for file in self.files)
+        text = json.dumps([self.ref.kind, self.ref.location, self.ref.revision, rows], separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def file(self, path: str) -> SourceFile | None:
         return next((file for file in self.files if file.path == path), None)
 
@@ -82,11 +91,15 @@ class Listing:
 class FetchRequest:
     """How a machine fetches one file by itself: a GET of `url`, which answers ranges. url and headers may hold
     credentials: they go to the machine by stdin, and nowhere else.
+
+    An `If-Match` among the headers is the entity tag that the answer must carry. git_blob: the id of the bytes as a
+    blob of Git, where the source knows that and no SHA-256.
     """
 
     path: str
     url: Secret
     headers: dict[str, Secret] = field(default_factory=dict)
+    git_blob: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +108,14 @@ class Snapshot:
 
     digest: `sha256:<hex>` of the manifest (path, size and digest of every file), the model's identity everywhere.
     path: a directory laid out as Hugging Face lays it out (config.json at its top), fit for `vllm serve PATH`.
+    files: sorted by path, each with its digest; empty where only another machine knows them.
     """
 
     ref: ModelRef
     digest: str
     path: Path
     size: int
+    files: tuple[SourceFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

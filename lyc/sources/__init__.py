@@ -6,6 +6,7 @@ local, huggingface, s3, sample    one Source each
 select      which files of a model serving needs (pure)
 cache       ContentCache: blobs by SHA-256, snapshots of links to them
 blobs       one file into the cache: lock, resume, verify, rename
+elsewhere   whether an address means the same server on another machine
 sink        hashes what arrives
 meter       many files' progress as one
 manifest    the identity of a snapshot (pure)

@@ -31,7 +31,7 @@ from lyc.ports import ByteProgress, Source
 from lyc.records.model import Listing, ModelRef, Snapshot, SourceFile, SourceKind
 from lyc.sources.blobs import BlobStore
 from lyc.sources.disk import require_space, speaking, sync_folder, write_atomic
-from lyc.sources.manifest import Manifest, listing_key, manifest, read_manifest
+from lyc.sources.manifest import Manifest, manifest, read_manifest
 from lyc.sources.meter import Meter
 
 _STREAMS = 4
@@ -108,13 +108,13 @@ class ContentCache:
     def _digest_of(self, listing: Listing) -> str:
         if all(file.digest for file in listing.files):
             return manifest(listing.files).digest
-        return (self.root / "listings" / listing_key(listing)).read_text().strip()
+        return (self.root / "listings" / listing.key).read_text().strip()
 
     def _open(self, ref: ModelRef, digest: str) -> Snapshot | None:
         found = read_manifest(self._manifest_path(digest).read_text())
         folder = self._folder(digest)
         whole = found.digest == digest and all(_is_whole(folder, file) for file in found.files)
-        return Snapshot(ref, digest, folder, found.size) if whole else None
+        return Snapshot(ref, digest, folder, found.size, found.files) if whole else None
 
     def _fetch(self, source: Source, listing: Listing, meter: Meter) -> list[SourceFile]:
         """All files as blobs, the largest first, a few side by side. The first failure stops the others."""
@@ -146,8 +146,8 @@ class ContentCache:
             shutil.rmtree(fresh, ignore_errors=True)
         write_atomic(self._manifest_path(found.digest), found.text)
         if not all(file.digest for file in listing.files):
-            write_atomic(self.root / "listings" / listing_key(listing), found.digest)
-        return Snapshot(listing.ref, found.digest, folder, found.size)
+            write_atomic(self.root / "listings" / listing.key, found.digest)
+        return Snapshot(listing.ref, found.digest, folder, found.size, found.files)
 
     def _replace(self, fresh: Path, folder: Path, found: Manifest) -> None:
         """Put `fresh` in the place of `folder`, unless a whole one lies there already (another run was faster)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
@@ -16,6 +16,7 @@ from lyc.errors import Failed, NotAuthorised, UsageError
 from lyc.ports import ByteProgress
 from lyc.records.model import FetchRequest, Listing, ModelRef, SourceFile
 from lyc.records.secret import Secret
+from lyc.sources.elsewhere import reachable_elsewhere
 from lyc.sources.hub_errors import Asked, speaking
 from lyc.sources.select import select
 
@@ -35,9 +36,17 @@ class HuggingFaceSource:
     Args:
         token: `HF_TOKEN`; None = anonymous. A token of this process' environment or of its user's files is never used.
         endpoint: `HF_ENDPOINT`; None = huggingface.co.
+        elsewhere: whether an address means the same server on another machine.
     """
 
-    def __init__(self, *, token: Secret | None = None, endpoint: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        token: Secret | None = None,
+        endpoint: str | None = None,
+        elsewhere: Callable[[str], bool] = reachable_elsewhere,
+    ) -> None:
+        self._elsewhere = elsewhere
         self._token = _checked(token)
         self._endpoint = (endpoint or "https://huggingface.co").rstrip("/")
         if not self._endpoint.startswith(("http://", "https://")):
@@ -94,8 +103,14 @@ class HuggingFaceSource:
                 progress(done, file.size)
 
     def fetch_requests(self, listing: Listing, *, seconds: float) -> tuple[FetchRequest, ...] | None:  # noqa: ARG002
-        """See the port: the files are on this machine alone."""
-        return None
+        """See the port. The token goes along, and is good for as long as the hub says."""
+        if not self._elsewhere(self._endpoint):
+            return None
+        headers = {name: Secret(value) for name, value in self._headers({}).items()}
+        return tuple(
+            FetchRequest(file.path, Secret(self._url(listing.ref, file.path)), headers, _git_blob(file))
+            for file in listing.files
+        )
 
     def local_path(self, listing: Listing, file: SourceFile) -> Path | None:  # noqa: ARG002 (never local)
         return None
@@ -151,9 +166,14 @@ def _window(asked: Asked, chunks: Iterator[bytes], skip: int, length: int) -> It
                 return
 
 
+def _git_blob(file: SourceFile) -> str | None:
+    """The Git blob id by which a file without a digest is known, where the hub gave one."""
+    return file.etag if file.digest is None and len(file.etag) == 40 else None
+
+
 def _verify_blob(ref: ModelRef, file: SourceFile, data: bytes) -> None:
-    """Compare with the Git blob id, where the hub gave one."""
-    if file.digest is not None or len(file.etag) != 40:
+    """Compare with the Git blob id."""
+    if _git_blob(file) is None:
         return
     found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
     if found != file.etag:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from lyc.agent.manifest import File, digest_of, manifest_text
 from lyc.records.model import Listing, SourceFile
 
 
@@ -28,9 +29,8 @@ def manifest(files: Iterable[SourceFile]) -> Manifest:
     ordered = tuple(sorted((SourceFile(file.path, file.size, file.digest) for file in files), key=lambda f: f.path))
     if missing := [file.path for file in ordered if not file.digest]:
         raise ValueError(f"no digest for {missing}")
-    rows = [{"path": file.path, "size": file.size, "digest": file.digest} for file in ordered]
-    text = json.dumps({"version": 1, "files": rows}, sort_keys=True, separators=(",", ":"))
-    return Manifest(ordered, text, _sha256(text))
+    text = manifest_text(File(file.path, file.size, str(file.digest)) for file in ordered)
+    return Manifest(ordered, text, digest_of(text))
 
 
 def read_manifest(text: str) -> Manifest:
@@ -43,13 +43,6 @@ def revision(files: Sequence[SourceFile]) -> str:
     """An immutable revision for sources that have none: over names, sizes and digests or else change marks."""
     rows = sorted([file.path, str(file.size), file.digest or file.etag] for file in files)
     return _sha256(json.dumps(rows, separators=(",", ":")))
-
-
-def listing_key(listing: Listing) -> str:
-    """A name (hex) for exactly this listing, equal as long as source, revision and selected files are equal."""
-    ref = listing.ref
-    rows = sorted([file.path, str(file.size), file.digest or "", file.etag] for file in listing.files)
-    return _sha256(json.dumps([ref.kind, ref.location, ref.revision, rows], separators=(",", ":")))[7:]
 
 
 def file_key(listing: Listing, file: SourceFile, boot: str) -> str:

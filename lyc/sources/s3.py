@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from botocore.exceptions import PartialCredentialsError
 from lyc.ports import ByteProgress
 from lyc.records.model import FetchRequest, Listing, ModelRef, SourceFile
 from lyc.records.secret import Secret
+from lyc.sources.elsewhere import reachable_elsewhere
 from lyc.sources.manifest import revision
 from lyc.sources.s3_errors import changed, nothing_there, speaking
 from lyc.sources.select import is_model_folder, select
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _CHUNK = 128 << 10  # what may be lost when the line breaks
+_LONGEST_SECONDS = 7 * 86400
+"""For which a signature of version 4 may be good."""
 
 
 class S3Source:
@@ -37,9 +41,17 @@ class S3Source:
             profile, SSO or role of this machine, as botocore finds them; never the environment of this process, which
             may be that of a shell of days ago.
         endpoint: a URL, for a server that is not AWS; buckets are then part of the path.
+        elsewhere: whether an address means the same server on another machine.
     """
 
-    def __init__(self, credentials: Mapping[str, Secret], *, endpoint: str | None = None) -> None:
+    def __init__(
+        self,
+        credentials: Mapping[str, Secret],
+        *,
+        endpoint: str | None = None,
+        elsewhere: Callable[[str], bool] = reachable_elsewhere,
+    ) -> None:
+        self._elsewhere = elsewhere
         self._credentials = credentials
         self._endpoint = endpoint
         self._opened: S3Client | None = None
@@ -79,9 +91,19 @@ class S3Source:
         if start < file.size:
             self._get(listing, file, start, file.size, write)
 
-    def fetch_requests(self, listing: Listing, *, seconds: float) -> tuple[FetchRequest, ...] | None:  # noqa: ARG002
-        """See the port: the files are on this machine alone."""
-        return None
+    def fetch_requests(self, listing: Listing, *, seconds: float) -> tuple[FetchRequest, ...] | None:
+        """See the port: presigned URLs, which end early where the credentials themselves do."""
+        bucket, prefix = _split(listing.ref)
+        with self._speaking(listing.ref):
+            client = self._client()
+            if not self._elsewhere(client.meta.endpoint_url):
+                return None
+            return tuple(self._signed(client, bucket, prefix, file, math.ceil(seconds)) for file in listing.files)
+
+    def _signed(self, client: S3Client, bucket: str, prefix: str, file: SourceFile, seconds: int) -> FetchRequest:
+        wanted = {"Bucket": bucket, "Key": prefix + file.path, "IfMatch": f'"{file.etag}"'}
+        url = client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=min(seconds, _LONGEST_SECONDS))
+        return FetchRequest(file.path, Secret(url), {"If-Match": Secret(f'"{file.etag}"')})
 
     def local_path(self, listing: Listing, file: SourceFile) -> Path | None:  # noqa: ARG002 (never local)
         return None
@@ -136,6 +158,7 @@ class S3Source:
                     retries={"mode": "standard", "total_max_attempts": 3},
                     max_pool_connections=16,
                     response_checksum_validation="when_required",
+                    signature_version="s3v4",
                 ),
             )
         return self._opened

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -51,12 +51,28 @@ class Agent:
     ) -> dict[str, Any]:
         """The same for a long command: `said` hears each line as it comes but the last, which is the answer."""
         stdin = json.dumps(request).encode()
+        argv = self.argv(command, *arguments)
+        return self._heard(command, lambda: self.remote.stream(argv, stdin=stdin, timeout=timeout), said)
+
+    def send(
+        self, command: str, *arguments: str, chunks: Callable[[], Iterable[bytes]], said: Said, idle: float
+    ) -> dict[str, Any]:
+        """The same for a command that reads `chunks` from stdin, and not a request. `said` hears an empty document each
+        `idle` seconds of silence; if it raises, the command ends.
+        """
+        argv = self.argv(command, *arguments)
+        return self._heard(command, lambda: self.remote.send(argv, chunks, idle=idle), said)
+
+    def _heard(self, command: str, start: Callable[[], Iterator[bytes]], said: Said) -> dict[str, Any]:
         last: bytes = b""
         broken: list[str] = []
         try:
-            for line in self.remote.stream(self.argv(command, *arguments), stdin=stdin, timeout=timeout):
-                document = _parsed(line)
-                if document is None:
+            # nobody else holds what it returns, so it is closed, and the command ended, as soon as `said` raises
+            for line in start():
+                if not line:
+                    said({})
+                    continue
+                if _parsed(line) is None:
                     broken.append(line.decode(errors="replace"))
                     continue
                 if last:
@@ -73,6 +89,13 @@ class Agent:
         if document is not None and "error" in document:
             error: LycError = from_document(document["error"])
             raise error
+        if document is None and not self._there():
+            raise Failed(
+                "host-not-prepared",
+                "lyc's program is not on the host any more",
+                why="the host was installed anew, or somebody removed it",
+                hint="deploy again, or: lyc hosts prepare NAME",
+            )
         if code != 0 or document is None:
             raise Failed(
                 "agent-failed",
@@ -82,6 +105,11 @@ class Agent:
                 hint="lyc controller logs",
             )
         return document
+
+    def _there(self) -> bool:
+        """Asked only after a call that gave no answer."""
+        argv = ("sh", "-c", '[ -x "$1" ] && [ -r "$2" ]', "sh", self.python, self.program)
+        return self.remote.run(argv, check=False).code == 0
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
