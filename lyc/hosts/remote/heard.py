@@ -73,13 +73,18 @@ class Heard:
             self._known, self._listed, self._word_at = fresh, True, now
             return first, changed
 
-    def told(self, identity: str, said: Mapping[str, Any] | None, now: float) -> None:
-        """What the answer to a call says of one process; None: that there is none."""
+    def stopped(self, identity: str, now: float) -> None:
+        """A call has ended it. How it ended is told by the next list."""
         with self._lock:
-            if said is None:
-                self._known.pop(identity, None)
-            else:
-                self._known[identity] = self._merged(said, now)
+            known = self._known.get(identity)
+            if known is not None and known.status.state == "running":
+                status = replace(known.status, state="exited", gave_up=True)
+                self._known[identity] = replace(known, status=status, told_at=now)
+
+    def removed(self, identity: str) -> None:
+        """A call has removed it."""
+        with self._lock:
+            self._known.pop(identity, None)
 
     def started(self, identity: str, port: int | None, socket: Path | None, connection: int, now: float) -> None:
         """It was started, or runs already. connection: which stood when that was asked for."""

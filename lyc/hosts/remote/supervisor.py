@@ -71,8 +71,7 @@ class RemoteSupervisor:
         answer = self._call("start", request=self._request(identity, spec))
         self._heard.started(identity, answer.get("port"), spec.socket, connection, self._clock())
         self._tend_tunnels()
-        self._watch.start()
-        self._watch.soon()
+        self.listen()
 
     def status(self, directory: Path) -> ProcessStatus:
         """See the port. `unknown` too while the tunnel to a running process is down. Costs microseconds."""
@@ -90,9 +89,9 @@ class RemoteSupervisor:
     def stop(self, directory: Path, *, grace: float) -> None:
         """See the port. Raises Unreachable when the host cannot be asked."""
         identity = identity_of(directory)
-        answer = self._call("stop", identity, "--grace", f"{grace:g}", timeout=grace + STOP_MARGIN_SECONDS)
+        self._call("stop", identity, "--grace", f"{grace:g}", timeout=grace + STOP_MARGIN_SECONDS)
         self._tunnels.drop(identity)
-        self._heard.told(identity, answer.get("process"), self._clock())
+        self._heard.stopped(identity, self._clock())
         self._watch.soon()
 
     def forget(self, directory: Path) -> None:
@@ -100,7 +99,7 @@ class RemoteSupervisor:
         identity = identity_of(directory)
         self._tunnels.drop(identity)
         self._call("remove", identity)
-        self._heard.told(identity, None, self._clock())
+        self._heard.removed(identity)
 
     def stray(self, known: Sequence[Path]) -> list[int]:  # noqa: ARG002 - pids of another machine say nothing here
         """See the port: none; `sweep` does it."""
@@ -133,6 +132,11 @@ class RemoteSupervisor:
                 self._tunnels.drop(identity)
         return strays
 
+    def listen(self) -> None:
+        """Watch, and do not wait out a pause: the host is known to answer."""
+        self._watch.start()
+        self._watch.soon()
+
     def close(self) -> None:
         """Watch no more. What runs goes on, and so do the tunnels."""
         self._watch.close()
@@ -162,11 +166,11 @@ class RemoteSupervisor:
     def _hear_list(self, listed: Sequence[Mapping[str, Any]]) -> None:
         first, changed = self._heard.listed(listed, self._clock())
         self._error = None
+        if first or changed:
+            self._wake()
         self._tend_tunnels()
         if first:
             self._tunnels.mend()
-        if first or changed:
-            self._wake()
 
     # -- within
 

@@ -131,7 +131,10 @@ class Watch:
             if error.ref != "remote-command-failed":
                 raise
             refused = (_parsed(last) or {}).get("error")
-            raise from_document(refused) if refused else _ended(last.decode(errors="replace")) from error
+            if refused:
+                raise from_document(refused) from error
+            agent.call("list", self._owner)  # which finds out why nothing can be heard, if that is so
+            raise _ended(last.decode(errors="replace")) from error
         finally:
             if isinstance(lines, Generator):
                 lines.close()
