@@ -6,6 +6,7 @@ A command's module is imported when it is asked for: most need little, and each 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,8 +22,10 @@ COMMANDS: Mapping[str, str] = {
     "launch": "launch", "ended": "launch",
     # weights
     "have": "weights", "missing": "weights", "receive": "weights", "link": "weights", "pull": "pull", "prune": "prune",
+    # engine environments
+    "environment": "environments", "uv": "environments",
     # the host itself
-    "lock": "lock", "unlock": "lock", "lease": "lease", "lease-check": "lease", "purge": "purge",
+    "lock": "lock", "unlock": "lock", "lease": "lease", "lease-check": "lease", "purge": "purge", "use": "use",
 }  # fmt: skip
 """Command → module; the function has the command's name, with `_` for `-`."""
 
@@ -35,12 +38,14 @@ def main(argv: list[str]) -> int:
     name = argv[2]
     command: Command = getattr(importlib.import_module(f"lyc.agent.{COMMANDS[name]}"), name.replace("-", "_"))
     try:
-        say(command(Root.at(Path(argv[1])), argv[3:]))
-    except Refused as refused:
-        say({"error": refused.document})
-        return REFUSED
-    except BrokenPipeError:
-        return 1  # nobody listens any more
+        try:
+            say(command(Root.at(Path(argv[1])), argv[3:]))
+        except Refused as refused:
+            say({"error": refused.document})
+            return REFUSED
+    except BrokenPipeError:  # nobody listens any more, also not when the interpreter flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 

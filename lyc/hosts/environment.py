@@ -1,17 +1,13 @@
-"""Engine environments on this machine, made by uv from the locked recipe of `lyc.engines.versions`.
+"""Engine environments on this machine, made as `lyc.hosts.making` tells.
 
-    root/<build>/<digest of recipe and Python>/     a virtual environment; complete when its marker says so
-    root/<build>/.lock                              held while one is made, also by uv itself
-
-An environment is never changed once it is complete, so a running engine keeps the files that it started from. One
-that was left half-made is deleted and made again; what uv has downloaded by then is in its cache.
+root/<build>/<digest of recipe and Python>/     a virtual environment; complete when its marker says so
+root/<build>/.lock                              held while one is made, also by uv itself
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import sys
@@ -21,14 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lyc.engines.versions import PYTHON_NEWEST, PYTHON_OLDEST, Recipe, recipe
-from lyc.errors import Failed, LycError, Unreachable
+from lyc.errors import Failed, LycError
+from lyc.hosts.making import MARKER, Say, distribution, folder_name, make, no_space, site_packages, uv_failed
 from lyc.hosts.pip_places import uv_places
 from lyc.hosts.uv_run import Uv, UvFailed
 from lyc.records.plan import EngineBuild
-from lyc.units import show_bytes
 
-MARKER = "lyc-complete"
-Say = Callable[[str], None]
+__all__ = ["MARKER", "UvInstaller"]
 
 
 class UvInstaller:
@@ -61,8 +56,8 @@ class UvInstaller:
         """Normalized names of what the environment has installed; empty when it is not complete."""
         if self.bin_dir(build) is None:
             return frozenset()
-        found = _site_packages(self._folder(self._recipes(build))).glob("*.dist-info")
-        return frozenset(path.name.split("-", 1)[0].replace("_", "-").lower() for path in found)
+        packages = self._folder(self._recipes(build)) / site_packages(_python()[1])
+        return frozenset(distribution(path.name) for path in packages.glob("*.dist-info"))
 
     def install(self, build: EngineBuild, say: Say) -> Path:
         """See the port. Waits while another process makes the same environment.
@@ -75,64 +70,55 @@ class UvInstaller:
             return ready
         wanted = self._recipes(build)
         folder = self._folder(wanted)
+        places, told = uv_places(self._environ, Path(sys.prefix))
+        at = _Here(folder, Uv(self._uv, cwd=folder.parent, environ=dict(self._environ) | places))
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(folder.parent / ".lock", say) as lock:
+            with _locked(folder.parent / ".lock", say) as at.uv.lock:
                 if not _complete(folder):
-                    self._make(wanted, folder, lock, say)
+                    make(wanted, at, told, say)
+        except UvFailed as failed:
+            raise uv_failed(failed, wanted, at) from None
         except OSError as error:
-            raise _os_failed(error, folder) from error
+            raise _os_failed(error, at) from error
         return folder / "bin"
 
     def _folder(self, wanted: Recipe) -> Path:
-        python = ".".join(map(str, _python()[1]))
-        digest = hashlib.sha256(f"{wanted.digest} python {python}".encode()).hexdigest()
-        return self._root / wanted.build_id / digest[:16]
+        return self._root / folder_name(wanted, _python()[1])
 
-    def _make(self, wanted: Recipe, folder: Path, lock: int, say: Say) -> None:
-        if folder.exists():
-            say("removing what an interrupted installation left")
-            shutil.rmtree(folder)
-        places, told = uv_places(self._environ, Path(sys.prefix))
-        uv = Uv(self._uv, cwd=folder.parent, environ=dict(self._environ) | places, lock=lock)
-        try:
-            self._run(uv, wanted, folder, told, say)
-        except UvFailed as failed:
-            raise _uv_failed(failed, wanted, folder) from None
 
-    def _run(self, uv: Uv, wanted: Recipe, folder: Path, told: str, say: Say) -> None:
-        started = time.monotonic()
-        uv("venv", "--quiet", "--no-project", "--python", _python()[0], str(folder))
-        lock_file = folder / "requirements.lock"
-        lock_file.write_text(wanted.requirements, encoding="utf-8")
-        arguments = ("pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", "-r", str(lock_file))
-        say(f"resolving {wanted.packages} packages of {wanted.build_id}")
-        backend = self._torch_from(uv, wanted, arguments, told, say)
-        missing = _would_download(uv("--color", "never", *arguments, *backend, "--dry-run"))
-        _need_space(folder, wanted, missing)
-        if missing:
-            most = show_bytes(wanted.download_bytes)
-            say(f"downloading {missing} of {wanted.packages} packages, {most} at most")
-        uv("--color", "never", *arguments, *backend, "--compile-bytecode", say=say)
-        if wanted.stub is not None:
-            _write_stub(folder, *wanted.stub)
-        _mark(folder)
-        say(f"{wanted.build_id} installed in {time.monotonic() - started:.0f} s")
+class _Here:
+    """Implements `lyc.hosts.making.Place`."""
 
-    def _torch_from(self, uv: Uv, wanted: Recipe, arguments: tuple[str, ...], told: str, say: Say) -> tuple[str, ...]:
-        """uv's words that make torch come from the right place; says which place that is."""
-        if wanted.torch_backend is None:
-            return ()
-        if told:
-            try:
-                uv("--color", "never", *arguments, "--dry-run")
-            except UvFailed:
-                say(f"{told} has no fitting torch")
-            else:
-                say(f"torch comes from {told}")
-                return ()
-        say(f"torch comes from PyTorch's own index ({wanted.torch_backend})")
-        return ("--torch-backend", wanted.torch_backend)
+    mend = "free some space, or point LYC_HOME at a larger disk"
+
+    def __init__(self, folder: Path, uv: Uv) -> None:
+        self.folder = folder
+        self.uv = uv
+        self.python, self.version = _python()
+
+    def clear(self) -> bool:
+        if not self.folder.exists():
+            return False
+        shutil.rmtree(self.folder)
+        return True
+
+    def write(self, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+    def mark(self) -> None:
+        partial = self.folder / f".{MARKER}"
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(self.folder.name + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.folder / MARKER)
+
+    def free(self) -> int:
+        return shutil.disk_usage(self.folder).free
 
 
 def _python() -> tuple[str, tuple[int, int]]:
@@ -145,29 +131,6 @@ def _python() -> tuple[str, tuple[int, int]]:
 
 def _complete(folder: Path) -> bool:
     return (folder / MARKER).is_file() and (folder / "bin" / "python").exists()
-
-
-def _mark(folder: Path) -> None:
-    partial = folder / f".{MARKER}"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(folder.name + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / MARKER)
-
-
-def _site_packages(folder: Path) -> Path:
-    return next(folder.glob("lib/python3*/site-packages"))
-
-
-def _write_stub(folder: Path, name: str, version: str, requires: str) -> None:
-    """Metadata of a distribution without any code. Last before the marker, so that uv never sees it."""
-    info = _site_packages(folder) / f"{name}-{version}.dist-info"
-    info.mkdir(exist_ok=True)
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: {requires}\n"
-    (info / "METADATA").write_text(metadata, encoding="utf-8")
-    (info / "INSTALLER").write_text("lyc\n", encoding="utf-8")
-    (info / "RECORD").write_text(f"{info.name}/METADATA,,\n{info.name}/INSTALLER,,\n{info.name}/RECORD,,\n")
 
 
 @contextmanager
@@ -193,62 +156,14 @@ def _locked(path: Path, say: Say) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _would_download(lines: list[str]) -> int:
-    """From uv's dry run: `Would download 147 packages`."""
-    for line in lines:
-        words = line.split()
-        if words[:2] == ["Would", "download"] and words[2].isdigit():
-            return int(words[2])
-    return 0
-
-
-def _need_space(folder: Path, wanted: Recipe, missing: int) -> None:
-    free = shutil.disk_usage(folder).free
-    # What is in uv's cache already is linked, not copied.
-    needed = wanted.installed_bytes * missing // max(wanted.packages, 1)
-    if free < needed:
-        raise _no_space(folder, f"about {show_bytes(needed)} are needed, {show_bytes(free)} are free")
-
-
-def _no_space(folder: Path, why: str) -> Failed:
-    return Failed(
-        "no-space-for-engine",
-        "there is not enough space for the engine",
-        why=why,
-        where=str(folder.parent),
-        hint="free some space, or point LYC_HOME at a larger disk",
-    )
-
-
-def _os_failed(error: OSError, folder: Path) -> LycError:
+def _os_failed(error: OSError, at: _Here) -> LycError:
+    folder = at.folder
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _no_space(folder, str(error.strerror))
+        return no_space(at, str(error.strerror))
     return Failed(
         "engine-folder-unusable",
         "the folder of the engines cannot be used",
         why=f"{error.strerror or error}: {error.filename or folder.parent}",
         where=str(folder.parent),
         hint="make it writable for your account, or point LYC_HOME at another folder",
-    )
-
-
-def _uv_failed(failed: UvFailed, wanted: Recipe, folder: Path) -> LycError:
-    detail = failed.decisive()
-    if any("os error 28" in line or "os error 122" in line for line in detail):
-        return _no_space(folder, "the disk became full while the engine was installed")
-    if failed.no_network():
-        return Unreachable(
-            "engine-download-failed",
-            f"{wanted.build_id} cannot be downloaded",
-            why="the package index does not answer",
-            hint="check the network, or name a mirror with UV_DEFAULT_INDEX or PIP_INDEX_URL; then run it again",
-            detail=detail,
-        )
-    return Failed(
-        "engine-install-failed",
-        f"{wanted.build_id} cannot be installed",
-        why=f"uv ended with {failed.code}",
-        where=str(folder),
-        hint="see the lines above; after mending it, run the same command again",
-        detail=detail,
     )

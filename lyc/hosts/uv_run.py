@@ -48,6 +48,14 @@ class UvFailed(Exception):
         return any(_NO_NETWORK.search(line) for line in self.lines)
 
 
+def heard(raw: str, say: Callable[[str], None] | None) -> str:
+    """A line of uv's output, without credentials; progress in it is said."""
+    line = _CREDENTIALS.sub("//***@", raw.rstrip("\n"))
+    if say is not None and (match := _SAID.match(line)):
+        say(f"downloading {match['package']}, {match['size']}" if match["package"] else line.lower())
+    return line
+
+
 class Uv:
     """One way of calling uv: `Uv(…)("pip", "install", …)` → its lines.
 
@@ -58,7 +66,7 @@ class Uv:
         self._binary = str(binary) if binary else find_uv_bin()
         self._cwd = cwd
         self._environ = {name: value for name, value in environ.items() if name not in _DROPPED}
-        self._lock = lock
+        self.lock = lock
 
     def __call__(self, *arguments: str, say: Callable[[str], None] | None = None) -> list[str]:
         """Run it to its end. Raises UvFailed. When this is interrupted, uv and its children are killed."""
@@ -72,16 +80,13 @@ class Uv:
             text=True,
             errors="replace",
             start_new_session=True,
-            pass_fds=() if self._lock is None else (self._lock,),
+            pass_fds=() if self.lock is None else (self.lock,),
         )
         lines: list[str] = []
         try:
             assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
             for raw in process.stdout:
-                line = _CREDENTIALS.sub("//***@", raw.rstrip("\n"))
-                lines.append(line)
-                if say is not None and (match := _SAID.match(line)):
-                    say(f"downloading {match['package']}, {match['size']}" if match["package"] else line.lower())
+                lines.append(heard(raw, say))
             code = process.wait()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)

@@ -163,8 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(403, str(error))
         except FileNotFoundError:
             self.send_error(404)
-        except (OSError, http.client.HTTPException) as error:
-            self.send_error(502, f"{parts.hostname} does not answer: {type(error).__name__}")
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True  # no answer at all: uv is to see that the network is at fault, not the server
 
     do_HEAD = do_GET
 

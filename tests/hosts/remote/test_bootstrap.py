@@ -5,24 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
 
 from lyc.errors import Failed, Locked
-from lyc.hosts.look import look
 from lyc.hosts.remote.bootstrap import Bootstrap, agent_of
 from lyc.hosts.remote.egress import Egress
-from lyc.hosts.ssh.known import pin
-from lyc.hosts.ssh.remote import SshRemote
-from lyc.hosts.ssh.scan import scan
-from lyc.records.host import RemoteFacts
-from tests.hosts.ssh.test_real_hosts import Place, place
+from tests.hosts.remote.controllers import Controller, controller_of
 from tests.lab.fixtures import lab, machine, machines
+from tests.lab.lab import Lab
 from tests.lab.machine import Machine
 
-__all__ = ["lab", "machine", "machines", "place"]
+__all__ = ["lab", "machine", "machines"]
 pytestmark = pytest.mark.slow
 PLACES = "/etc /usr/local /home /var/lib /var/spool /var/mail"
 LISTING = f"find {PLACES} /run/systemd/transient -printf '%p %M %U %G %l\\n' 2>/dev/null | LC_ALL=C sort; getent group"
@@ -30,42 +26,14 @@ LISTING = f"find {PLACES} /run/systemd/transient -printf '%p %M %U %G %l\\n' 2>/
 TIMED = "find /var/lib/lyc /etc/systemd -printf '%p %M %u %g %s %T@ %C@ %l\\n' | LC_ALL=C sort"
 ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
 CHURN = ("/var/lib/systemd/", "/var/lib/private", "/var/lib/sudo")
-Login = Callable[[str], "Controller"]
-
-
-class Controller:
-    """A controller that knows one host by one account."""
-
-    def __init__(self, remote: SshRemote, owner: str = "me") -> None:
-        self.remote = remote
-        self.owner = owner
-        self.said: list[str] = []
-        self.facts: RemoteFacts = look(remote, ["https://pypi.org/simple"], time.time)
-
-    def bootstrap(self, owner: str | None = None) -> Bootstrap:
-        egress = Egress(self.remote.target, os.environ)
-        return Bootstrap(self.remote, self.facts, owner=owner or self.owner, environ=os.environ, egress=egress)
-
-    def prepare(self) -> Bootstrap:
-        made = self.bootstrap()
-        made.run(self.said.append)
-        return made
+Login = Callable[[str], Controller]
 
 
 @pytest.fixture
-def login(place: Place, machine: Machine) -> Iterator[Login]:
+def login(lab: Lab, machine: Machine) -> Iterator[Login]:
     """A controller by the account of a name."""
-    made: list[SshRemote] = []
-
-    def by(user: str) -> Controller:
-        place.knows(f"gpu-{user}", machine, f"User {user}")
-        pin(place.target(f"gpu-{user}"), scan(place.target(f"gpu-{user}")))
-        made.append(SshRemote(place.target(f"gpu-{user}"), persist=30))
-        return Controller(made[-1])
-
-    yield by
-    for remote in made:
-        remote.close()
+    with ExitStack() as stack:
+        yield lambda user: stack.enter_context(controller_of(lab, machine, user))
 
 
 def listing(machine: Machine) -> list[str]:
@@ -112,8 +80,8 @@ def test_a_bare_host_is_made_ready_and_bare_again(login: Login, machine: Machine
         as_account = "setpriv --reuid lyc --regid lyc --init-groups"
         assert machine.shell(f"{as_account} /var/lib/lyc/python3 -c 'import ssl; print(1)'") == "1\n"
         assert machine.shell(f"{as_account} touch /var/lib/lyc/compiled/x && ! {as_account} touch /var/lib/lyc/x 2>&1")
-        assert controller.bootstrap().purge(controller.said.append, force=False)
-        assert not controller.bootstrap().purge(controller.said.append, force=False)
+        assert controller.purge()
+        assert not controller.purge()
 
 
 def test_an_account_without_the_rights_of_root(login: Login, machine: Machine) -> None:
@@ -128,7 +96,7 @@ def test_an_account_without_the_rights_of_root(login: Login, machine: Machine) -
         with pytest.raises(Failed) as caught:
             agent.call("lease", request={"seconds": 60, "action": "stop"})
         assert caught.value.ref == "no-lease"
-        controller.bootstrap().purge(controller.said.append, force=False)
+        controller.purge()
         machine.shell("rmdir /home/plain/.local/share /home/plain/.local")
 
 
@@ -139,7 +107,7 @@ def test_another_account_of_the_name(login: Login, machine: Machine) -> None:
         with pytest.raises(Failed) as caught:
             controller.prepare()
         assert caught.value.ref == "account-taken"
-        controller.bootstrap().purge(controller.said.append, force=False)
+        controller.purge()
         assert machine.shell("getent passwd lyc")
     finally:
         machine.shell("userdel -r lyc 2>/dev/null || true")
@@ -156,10 +124,10 @@ def test_a_host_that_another_controller_works_on(login: Login, machine: Machine)
     assert "eve@box" in locked.value.what
     assert "deploying chat" in locked.value.why
     with pytest.raises(Failed) as used:
-        controller.bootstrap().purge(controller.said.append, force=False)
+        controller.purge()
     assert used.value.ref == "host-in-use"
     assert machine.shell("ls /var/lib/lyc/lock.json")
-    controller.bootstrap().purge(controller.said.append, force=True)
+    controller.purge(force=True)
     assert machine.shell("ls -d /var/lib/lyc || true").startswith("ls: cannot access")
 
 
