@@ -8,8 +8,21 @@ import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-V1 = ("unified", "systemd", "freezer", "pids")
+V1 = ("unified", "systemd", "freezer", "pids", "memory", "cpu", "cpuacct", "devices")
 """Hierarchies of a machine with v1 (or hybrid) control groups in which a host has a group of its own."""
+WRITABLE = f"""[Unit]
+Description=The control groups of this host, which nspawn shows read-only
+ConditionPathIsMountPoint=/sys/fs/cgroup/memory
+DefaultDependencies=no
+Before=sysinit.target systemd-journald.service
+[Service]
+Type=oneshot
+ExecStart=sh -c 'for kind in {" ".join(V1[3:])}; do mount -o remount,bind,rw /sys/fs/cgroup/$$kind; done'
+ExecStart=kill -TERM 1
+"""
+"""A unit of hosts, with which MemoryMax=, CPUQuota= and DeviceAllow= hold in them. SIGTERM: systemd starts over, and
+sees what it may write.
+"""
 ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit; shift; done; shift; '
 """Shell: takes the folders before `--` and puts itself into each."""
 
@@ -18,6 +31,7 @@ class ControlGroup:
     """`name` is a path, as `lab-12/h1`, in each hierarchy."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         found = [ROOT / kind / name for kind in V1 if (ROOT / kind / "cgroup.procs").exists()]
         self.folders = found or [ROOT / name]
         freezer = [folder for folder in self.folders if folder.parts[4] == "freezer"]
@@ -31,6 +45,14 @@ class ControlGroup:
         """All processes in it and below."""
         files = list(self._main.rglob("cgroup.procs")) if self._main.is_dir() else []
         return [int(word) for path in files for word in _text(path).split()]
+
+    def limit_memory(self, size: int | None) -> None:
+        """All its processes together get so many bytes, and beyond that the kernel kills one. None: no limit."""
+        v1, v2 = ROOT / "memory" / self.name / "memory.limit_in_bytes", self._main / "memory.max"
+        if v1.exists():
+            v1.write_text(str(-1 if size is None else size))
+        else:
+            v2.write_text("max" if size is None else str(size))
 
     def freeze(self, frozen: bool) -> None:
         """Stop all its processes where they are, or let them go on. Returns when it is so."""

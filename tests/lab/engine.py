@@ -15,13 +15,14 @@ from pathlib import Path
 NUMA = "libnuma.so.1"
 """What the CPU build of vLLM needs of a system; a bare host does not have it."""
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
+PYTHON = "/opt/lab-python"
 LEFT_OUT = ("site-packages", "test", "share", "idlelib")
 """Of a Python: what an engine's environment does not use."""
 
 
 def engine_layer(into: Path, env: Path, at: str, base: Path) -> Path:
-    """Put the environment `env` into a new layer as folder `at`, with the Python that it was made from, at the path
-    that it has here, and libnuma. base: the root file system below. Returns `into`.
+    """Put the environment `env` into a new layer as folder `at`, with the Python that it was made from in `PYTHON`, as
+    no engine may look into a home, and libnuma. base: the root file system below. Returns `into`.
 
     Raises RuntimeError where the Python is this machine's system's own and the hosts have another one.
     """
@@ -34,6 +35,8 @@ def engine_layer(into: Path, env: Path, at: str, base: Path) -> Path:
     libraries = into / LIBRARIES
     libraries.mkdir(parents=True)
     shutil.copy2(_library(NUMA), libraries / NUMA)
+    for library in (into / PYTHON.lstrip("/") / "lib").glob("libpython*.so.*"):
+        (libraries / library.name).symlink_to(f"{PYTHON}/lib/{library.name}")  # where the loader looks for it
     return into
 
 
@@ -70,13 +73,14 @@ def _python(into: Path, place: Path, base: Path) -> None:
             f"the engine's environment here is made from {python}, which hosts of the lab do not have: "
             "make it from a Python with a folder of its own (uv python install; pyenv)"
         )
-    layered = into / prefix.relative_to("/")
-    _tree(prefix, layered, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    for folder in (layered, *layered.parents):
-        if folder == into:
-            break
-        below = base / folder.relative_to(into)
-        folder.chmod((below.stat().st_mode if below.exists() else 0o755) | 0o011)  # every account gets through
+    _tree(prefix, into / PYTHON.lstrip("/"), ignore=shutil.ignore_patterns(*LEFT_OUT))
+    link = place / "bin" / "python"
+    link.unlink()
+    link.symlink_to(f"{PYTHON}/bin/{python.name}")
+    config = place / "pyvenv.cfg"
+    text = config.read_text().replace(str(prefix), PYTHON)
+    config.unlink()
+    config.write_text(text)
 
 
 def _library(name: str) -> Path:

@@ -16,12 +16,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.lab.control_group import ENTER, ControlGroup
+from tests.lab import cards
+from tests.lab.control_group import ENTER, WRITABLE, ControlGroup
 from tests.lab.network import SUBNET, Network, run, system_python
 
+CARDS = "lab-cards"
 DISK = "4G"
 SSHD_SECONDS = 60.0
-ENTER_SECONDS = 5.0
 BOOT = f'{ENTER}while :; do "$@"; [ $? = 133 ] || exit; done'
 """nspawn ends with 133 where the host asked for a reboot; somebody has to start it again."""
 NVIDIA_SMI = """#!/bin/sh
@@ -79,6 +80,7 @@ class Machine:
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         others = "".join(f"{SUBNET}.{10 + number} h{number}\n" for number in range(1, 20))
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{others}")
+        self._unit("lab-control-groups", WRITABLE)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", self._host_key)
         for home in ("root", "home/ubuntu", "home/plain"):
             place = self.root / home / ".ssh"
@@ -87,6 +89,16 @@ class Machine:
             owner = (self.root / home).stat()
             for path in (place, place / "authorized_keys"):
                 os.chown(path, owner.st_uid, owner.st_gid)
+
+    def _unit(self, name: str, text: str) -> None:
+        """A unit of the host, run at each boot before all others."""
+        units = self.root / "etc/systemd/system"
+        (units / f"{name}.service").write_text(text)
+        wanted = units / "sysinit.target.wants"
+        wanted.mkdir(exist_ok=True)
+        link = wanted / f"{name}.service"
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"../{name}.service")
 
     def unmake(self) -> None:
         """Off, and nothing of it left."""
@@ -147,13 +159,12 @@ class Machine:
     def reboot(self) -> None:
         """An orderly restart. Returns when sshd of the next start answers."""
         before = self.boot_id()
-        self.shell("systemctl reboot")
+        self.shell("systemctl --no-block reboot")
         end = time.monotonic() + SSHD_SECONDS
-        while (now := self._quiet_boot_id()) in ("", before):
+        while self.boot_id() in ("", before):
             if time.monotonic() > end:
                 raise RuntimeError(f"{self.name} did not come back")
             time.sleep(0.05)
-        assert now
         self.wait()
 
     def freeze(self) -> None:
@@ -162,6 +173,13 @@ class Machine:
 
     def thaw(self) -> None:
         self._group.freeze(False)
+
+    def limit_memory(self, size: int | None) -> None:
+        """As if it had only so many bytes of memory (and said otherwise): beyond, the kernel's OOM killer takes the
+        largest of its processes, with SIGKILL. None: as much as there is. For one service alone, MemoryMax= does it.
+        What `shell` runs is outside.
+        """
+        self._group.limit_memory(size)
 
     @property
     def on(self) -> bool:
@@ -221,24 +239,15 @@ class Machine:
         leader = self.leader()
         if leader is None:
             raise RuntimeError(f"{self.name} is off")
-        return self._enter(leader, script, stdin=stdin)
-
-    @staticmethod
-    def _enter(leader: int, script: str, *, stdin: str = "", timeout: float = 60.0) -> str:
         inside = ("-m", "-u", "-i", "-n", "-p", "-r", "-w")
-        return run("nsenter", "-t", str(leader), *inside, "sh", "-c", script, stdin=stdin, timeout=timeout)
+        return run("nsenter", "-t", str(leader), *inside, "sh", "-c", script, stdin=stdin)
 
     def boot_id(self) -> str:
-        return self.shell("cat /proc/sys/kernel/random/boot_id").strip()
-
-    def _quiet_boot_id(self) -> str:
-        """Empty while it is going down or coming up: a shell that enters then may hang, for its PID 1 is ending."""
+        """Looked at from outside: what enters a host that goes down may hang, for its PID 1 is ending. Empty if off."""
         leader = self.leader()
-        if leader is None:
-            return ""
         try:
-            return self._enter(leader, "cat /proc/sys/kernel/random/boot_id", timeout=ENTER_SECONDS).strip()
-        except (RuntimeError, subprocess.TimeoutExpired):
+            return Path(f"/proc/{leader}/root/proc/sys/kernel/random/boot_id").read_text().strip() if leader else ""
+        except OSError:
             return ""
 
     def restart_sshd(self) -> None:
@@ -293,6 +302,24 @@ class Machine:
 
     def no_nvidia_smi(self) -> None:
         (self.root / "usr/bin/nvidia-smi").unlink(missing_ok=True)
+        shutil.rmtree(self.root / "opt/nvidia-smi", ignore_errors=True)
+
+    def cards(self, minors: Sequence[int]) -> None:
+        """Has stand-ins for NVIDIA cards, with an nvidia-smi, until it is given back: one for each number, which is
+        that of its device node. See `tests.lab.cards`.
+        """
+        self.no_cards()
+        cards.put(self.root, minors)
+        self._unit(CARDS, cards.UNIT)
+        self.shell(f"{cards.FOLDER}/up")
+        self.nvidia_smi(cards.answers(len(minors)))
+
+    def no_cards(self) -> None:
+        self.no_nvidia_smi()
+        unit = self.root / f"etc/systemd/system/{CARDS}.service"
+        if unit.exists():
+            self.shell(f"sh {cards.FOLDER}/down; rm -r {cards.FOLDER} /etc/systemd/system/*/{CARDS}.service")
+            unit.unlink()
 
     def console(self) -> str:
         """What it said on its console."""
@@ -306,9 +333,10 @@ class Machine:
         self.join()
         self.unblackhole()
         self.unfill()
-        self.no_nvidia_smi()
         self.start()
+        self.limit_memory(None)
         self.wait()
+        self.no_cards()
 
     def _reap(self) -> None:
         if self._boot:

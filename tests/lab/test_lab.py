@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +122,36 @@ def test_nvidia_smi_says_what_it_is_told(machine: Machine) -> None:
     machine.nvidia_smi({"*": "has failed\n"}, code=9)
     with pytest.raises(RuntimeError, match="ended with 9"):
         machine.shell("nvidia-smi -L")
+
+
+def test_cards_are_nodes_that_units_allow(machine: Machine) -> None:
+    def opened() -> str:
+        unit = "systemd-run --quiet --pipe --wait -p DevicePolicy=closed -p 'DeviceAllow=/dev/char/195:5 rw'"
+        return machine.shell(f"{unit} -p User=plain sh -c 'cat /dev/nvidia5 /dev/nvidia4' 2>&1 || true")
+
+    machine.cards([5, 4])
+    for _ in range(2):
+        assert re.findall(r"(/dev/\w+): (No such device|Operation not permitted)", opened()) == [
+            ("/dev/nvidia5", "No such device"), ("/dev/nvidia4", "Operation not permitted")
+        ]  # fmt: skip
+        assert machine.shell("cat /proc/driver/nvidia/gpus/*/information | grep -c Minor") == "2\n"
+        assert machine.shell("nvidia-smi -L | wc -l") == "2\n"
+        machine.reboot()
+    machine.no_cards()
+    machine.shell('! ls -d /dev/nvidia* && ! ls /proc/driver/nvidia && [ -z "$(ls /opt)" ]')
+
+
+def test_memory_that_runs_out(machine: Machine) -> None:
+    def grow(*words: str) -> str:
+        script = "x = bytearray(200 << 20); print(len(x))"
+        return machine.shell(f"systemd-run --wait --pipe {' '.join(words)} python3 -c '{script}' 2>&1 || true")
+
+    assert "code=killed/status=KILL" in grow("-p MemoryMax=50M")
+    machine.limit_memory(120 << 20)
+    assert "code=killed/status=KILL" in grow()
+    machine.shell("systemctl is-active ssh dbus")
+    machine.limit_memory(None)
+    assert "209715200\n" in grow()
 
 
 def test_a_host_that_was_mistreated_comes_back_well(lab: Lab) -> None:
