@@ -127,7 +127,10 @@ _DOCUMENTS = (
     ),
     ("lyc hosts check", "`Host` with `fit`: whether no check failed; exit 1 where it is false"),
     ("lyc hosts prepare", "`{name, changed}`"),
-    ("lyc hosts prune", "`{name, dry_run, removed: [{kind, name, bytes}], bytes}`; `kind` is `engine` or `weights`"),
+    (
+        "lyc hosts prune",
+        "`{name, dry_run, removed: [{kind, name, bytes}], bytes}`; `kind` is `engine`, `weights` or `leftovers`",
+    ),
     ("lyc hosts unlock", "`{name, unlocked, lock: {owner, who, reason, age, ours} or null}`"),
     ("lyc hosts rm", "`{name, removed}`, and `purged` with `--purge`"),
     ("lyc controller start", "as `status`, with `started`"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from lyc.units import show_duration
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
+_HEX = re.compile(r"[0-9a-f]{64}")
 _PROVEN = frozenset({ReleaseState.ACTIVE, ReleaseState.SUPERSEDED})
 
 
@@ -108,7 +110,9 @@ def kept(store: Store, host: str) -> tuple[list[str], list[str]]:
     the one before, to which a rollback goes.
     """
     needed = [one for deployment in store.deployments() for one in _needed(store, deployment.name, host)]
-    drafts = [_digest(one.plan.speculative_model) for one in needed if one.plan.speculative_model]
+    drafts = [Path(one.plan.speculative_model).name for one in needed if one.plan.speculative_model]
+    # The folder of a snapshot has its digest for a name; what is none (`ngram` takes no model) needs none.
+    drafts = [f"sha256:{name}" for name in drafts if _HEX.fullmatch(name)]
     snapshots = dict.fromkeys([*(one.snapshot for one in needed), *drafts])
     return list(snapshots), list(dict.fromkeys(one.plan.engine.id for one in needed))
 
@@ -120,8 +124,3 @@ def _needed(store: Store, deployment: str, host: str) -> Iterator[Release]:
     before = [one.number for one in there if one.state in _PROVEN and one.number != target]
     stays = running | {target, max(before, default=None)}
     yield from (one for one in there if one.number in stays)
-
-
-def _digest(snapshot: str) -> str:
-    """Of the folder of a snapshot, which has it for a name."""
-    return f"sha256:{Path(snapshot).name}"

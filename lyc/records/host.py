@@ -193,7 +193,7 @@ class HostUse:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """One thing that was removed from a host, or would be. kind: `engine` or `weights`."""
+    """One thing that was removed from a host, or would be. kind: `engine`, `weights` or `leftovers`."""
 
     kind: str
     name: str

@@ -17,6 +17,7 @@ from lyc.store import Store
 ACTIVE, SUPERSEDED, FAILED, PENDING = (
     ReleaseState.ACTIVE, ReleaseState.SUPERSEDED, ReleaseState.FAILED, ReleaseState.PENDING,
 )  # fmt: skip
+DRAFT = "0a" * 32
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def deploy(store: Store, name: str, *releases: tuple[str, ReleaseState], version
     """Releases (host, state) one after the other, the last is the target; its snapshot is `<name>-<number>`."""
     store.add_deployment(Deployment(name, 1.0, 1.0))
     for number, (host, state) in enumerate(releases, 1):
-        plan = Plan(EngineBuild("vllm", version), "h100", speculative_model=f"/root/store/snapshots/draft-{name}")
+        plan = Plan(EngineBuild("vllm", version), "h100", speculative_model=f"/root/store/snapshots/{DRAFT}")
         spec = DeploymentSpec(name, "hf:a/b", host=host)
         snapshot = f"sha256:{name}-{number}"
         store.add_release(
@@ -40,26 +41,27 @@ def deploy(store: Store, name: str, *releases: tuple[str, ReleaseState], version
 def test_the_release_in_use_and_the_one_before_it_stay(store: Store) -> None:
     deploy(store, "a", ("gpu1", SUPERSEDED), ("gpu1", SUPERSEDED), ("gpu1", FAILED), ("gpu1", ACTIVE))
     snapshots, engines = kept(store, "gpu1")
-    assert snapshots == ["sha256:a-2", "sha256:a-4", "sha256:draft-a"]
+    assert snapshots == ["sha256:a-2", "sha256:a-4", f"sha256:{DRAFT}"]
     assert engines == ["vllm-0.32.0"]
     assert kept(store, "gpu2") == ([], [])
 
 
 def test_a_release_that_comes_up_stays_beside_the_one_that_serves(store: Store) -> None:
     deploy(store, "a", ("gpu1", SUPERSEDED), ("gpu1", ACTIVE), ("gpu1", PENDING))
-    assert kept(store, "gpu1")[0] == ["sha256:a-2", "sha256:a-3", "sha256:draft-a"]
+    assert kept(store, "gpu1")[0] == ["sha256:a-2", "sha256:a-3", f"sha256:{DRAFT}"]
 
 
 def test_what_still_runs_stays_whatever_became_of_its_release(store: Store) -> None:
     deploy(store, "a", ("gpu1", SUPERSEDED), ("gpu1", SUPERSEDED), ("gpu1", ACTIVE))
     store.put_replica(Replica("a-1-x", "a", 1, "gpu1", ReplicaState.DRAINING, 1.0, 1.0, "/s"))
-    assert kept(store, "gpu1")[0] == ["sha256:a-1", "sha256:a-2", "sha256:a-3", "sha256:draft-a"]
+    assert kept(store, "gpu1")[0] == ["sha256:a-1", "sha256:a-2", "sha256:a-3", f"sha256:{DRAFT}"]
 
 
 def test_where_a_deployment_went_elsewhere_its_way_back_stays(store: Store) -> None:
     deploy(store, "a", ("gpu1", SUPERSEDED), ("gpu2", ACTIVE))
     deploy(store, "b", ("gpu2", ACTIVE), version="0.31.0")
-    assert kept(store, "gpu1") == (["sha256:a-1", "sha256:draft-a"], ["vllm-0.32.0"])
+    assert kept(store, "gpu1") == (["sha256:a-1", f"sha256:{DRAFT}"], ["vllm-0.32.0"])
+    assert kept(store, "gpu2")[0] == ["sha256:a-2", "sha256:b-1", f"sha256:{DRAFT}"]
     assert kept(store, "gpu2")[1] == ["vllm-0.32.0", "vllm-0.31.0"]
 
 
