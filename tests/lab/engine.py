@@ -24,14 +24,18 @@ def engine_layer(into: Path, env: Path, at: str, base: Path) -> Path:
     """Put the environment `env` into a new layer as folder `at`, with the Python that it was made from in `PYTHON`, as
     no engine may look into a home, and libnuma. base: the root file system below. Returns `into`.
 
-    Raises RuntimeError where the Python is this machine's system's own and the hosts have another one.
+    Raises RuntimeError where the environment's Python is of another version than the hosts' own, for which lyc would
+    make one of another name.
     """
+    ours, theirs = (env / "bin" / "python").resolve(), (base / "usr/bin/python3").resolve()
+    if ours.name != theirs.name:
+        raise RuntimeError(f"the engine here runs on {ours.name}, and hosts of the lab have {theirs.name}")
     place = into / at.lstrip("/")
     _tree(env, place)
     for script in (place / "bin").iterdir():
         if script.is_file() and not script.is_symlink():
             _move(script, str(env), at)
-    _python(into, place, base)
+    _python(into, place, ours)
     libraries = into / LIBRARIES
     libraries.mkdir(parents=True)
     shutil.copy2(_library(NUMA), libraries / NUMA)
@@ -63,16 +67,10 @@ def _move(script: Path, was: str, now: str) -> None:
     script.chmod(mode)
 
 
-def _python(into: Path, place: Path, base: Path) -> None:
-    python = (place / "bin" / "python").resolve()
+def _python(into: Path, place: Path, python: Path) -> None:
     prefix = python.parent.parent
     if prefix in (Path("/usr"), Path("/")):
-        if (base / "usr/bin" / python.name).exists():
-            return
-        raise RuntimeError(
-            f"the engine's environment here is made from {python}, which hosts of the lab do not have: "
-            "make it from a Python with a folder of its own (uv python install; pyenv)"
-        )
+        return
     _tree(prefix, into / PYTHON.lstrip("/"), ignore=shutil.ignore_patterns(*LEFT_OUT))
     link = place / "bin" / "python"
     link.unlink()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -23,13 +24,17 @@ ENGINE_DISK = "16G"
 _LAB = pytest.StashKey[Lab]()
 
 
+def _cannot(why: str) -> NoReturn:
+    (pytest.fail if os.environ.get("LYC_LAB_REQUIRED") else pytest.skip)(why)
+
+
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest) -> Lab:
     """The lab of this run."""
     stash = request.session.stash
     if _LAB not in stash:
         if why := impossible():
-            (pytest.fail if os.environ.get("LYC_LAB_REQUIRED") else pytest.skip)(why)
+            _cannot(why)
         made = Lab()
         stash[_LAB] = made
         request.session.config.add_cleanup(made.close)
@@ -70,7 +75,11 @@ def engine_machines(lab: Lab) -> Iterator[Callable[..., list[Machine]]]:
         bin_dir = UvInstaller(load(os.environ).engines, os.environ).bin_dir(build)
         assert bin_dir, "the engine for the CPU is not installed here: python3 tests/run.py installs it"
         env = bin_dir.parent
-        got = lab.borrow(count, over=(lab.engine(env, at or f"{ENGINES}/{build.id}/{env.name}"),), disk=ENGINE_DISK)
+        try:
+            layer = lab.engine(env, at or f"{ENGINES}/{build.id}/{env.name}")
+        except RuntimeError as error:
+            _cannot(str(error))
+        got = lab.borrow(count, over=(layer,), disk=ENGINE_DISK)
         lent.extend(got)
         return got
 
