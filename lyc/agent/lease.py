@@ -16,7 +16,7 @@ from typing import Any
 
 from lyc.agent import processes
 from lyc.agent.answer import Refused, read_request
-from lyc.agent.folder import folders, lives
+from lyc.agent.folder import folders
 from lyc.agent.lock import boottime, shown, sync
 from lyc.agent.root import Root
 from lyc.agent.shim import boot_id, write_atomically
@@ -101,14 +101,21 @@ def read(root: Root) -> dict[str, Any] | None:
 def stop_all(root: Root, wanted: Callable[[], bool]) -> list[str]:
     """Stop what runs here, of every owner, as long as `wanted` says so → the ids of what was stopped."""
     stopped = []
-    for folder, _ in list(folders(root)):
-        record = folder.process()
+    for identity in running(root):
         if not wanted():
             break
-        processes.stop(root, [folder.identity, "--grace", f"{GRACE_SECONDS:g}"])
-        if record is not None and lives(record):
-            stopped.append(folder.identity)
+        processes.stop(root, [identity, "--grace", f"{GRACE_SECONDS:g}"])
+        stopped.append(identity)
     return stopped
+
+
+def running(root: Root, *, without: str | None = None) -> list[str]:
+    """Ids of what runs here or is about to be started again, but for those of one owner."""
+    there = [(folder, spec) for folder, spec in folders(root) if spec.get("owner") != without]
+    found = processes.looking(root).statuses(there)
+    return [
+        one["id"] for one in found if one["state"] == "running" or (one["state"] == "exited" and not one["gave_up"])
+    ]
 
 
 def _path(root: Root) -> Path:

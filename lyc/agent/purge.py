@@ -8,8 +8,8 @@ from typing import Any
 
 from lyc.agent import lock, processes
 from lyc.agent.answer import Refused, read_request
-from lyc.agent.folder import folders, lives
-from lyc.agent.lease import stop_all
+from lyc.agent.folder import folders
+from lyc.agent.lease import running, stop_all
 from lyc.agent.root import Root
 
 
@@ -36,12 +36,7 @@ def _alone(root: Root, owner: str) -> None:
     held = lock.state(root)
     if held is not None and held["owner"] != owner:
         raise _in_use(f"{held['who'] or held['owner']} is at work on it, since {lock.shown(held['age'])}")
-    others = []
-    for folder, spec in folders(root):
-        record = folder.process()
-        if spec.get("owner") != owner and record is not None and lives(record):
-            others.append(folder.identity)
-    if others:
+    if others := running(root, without=owner):
         raise _in_use(f"another controller runs {', '.join(others)} there")
 
 

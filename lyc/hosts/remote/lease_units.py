@@ -14,11 +14,13 @@ def lease_units(root: str, python: str, program: str) -> dict[str, str]:
 Description=lyc: stop what runs here when its controller has been silent for too long
 ConditionPathExists={root}/lease.json
 RequiresMountsFor={root}
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
 ExecStart={python} -I {program} --root {root} lease-check
 StandardOutput=null
+StandardError=journal
 SyslogIdentifier=lyc-lease
 LogLevelMax=notice
 """
