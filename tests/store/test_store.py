@@ -172,7 +172,7 @@ def host(name: str = "gpu1") -> KnownHost:
 
 
 def test_hosts_come_back_as_they_went_in(store: Store) -> None:
-    bare = KnownHost(Host("alias", "box"))
+    bare = KnownHost(Host("alias", "box", lease_seconds=900))
     store.put_host(host())
     store.put_host(bare)
     assert store.hosts() == [bare, host()]
