@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lyc.agent.shim import LINE_BYTES
 from lyc.agent.units import unit
@@ -38,7 +39,7 @@ class JournalTail:
     def follow(self) -> None:
         """Have journalctl say what comes, unless it does."""
         if self._process is None:
-            self._begin("--follow", "--no-tail")
+            self._begin("--follow", "--no-tail", "--merge")  # without the last it follows lines of this boot alone
             os.set_blocking(self.fileno() or 0, False)
 
     def take(self) -> list[Line]:
@@ -55,16 +56,8 @@ class JournalTail:
         return self._lines(data)
 
     def finish(self) -> Iterator[list[Line]]:
-        """All that is in the journal until now, of a process that has ended."""
+        """All that is in the journal until now, of a process that has ended. See `sync`."""
         self.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(
-                ["journalctl", "--sync"],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=SYNC_SECONDS,
-                check=False,
-            )
         self._begin()
         while data := os.read(self.fileno() or 0, CHUNK):
             yield self._lines(data)
@@ -80,9 +73,12 @@ class JournalTail:
 
     def _begin(self, *how: str) -> None:
         since = f"--cursor={self.mark}" if self.mark else "--since=@0"
-        what = ("--quiet", "--all", "--output=json", "--output-fields=MESSAGE", f"_SYSTEMD_UNIT={self._unit}")
+        shown = ("--quiet", "--all", "--output=json", "--output-fields=MESSAGE")
+        of = [f"_SYSTEMD_UNIT={self._unit}"]
+        with contextlib.suppress(OSError):  # the journal may hold what containers of this machine say
+            of.append(f"_MACHINE_ID={Path('/etc/machine-id').read_text().strip()}")
         self._process = subprocess.Popen(
-            ["journalctl", *how, since, *what],
+            ["journalctl", *how, *shown, since, *of],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -99,6 +95,18 @@ class JournalTail:
             at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
             found += [(at, line) for line in lines_of(entry.get("MESSAGE"))]
         return found
+
+
+def sync() -> None:
+    """Have journald take in all that was said to it until now."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            ["journalctl", "--sync"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SYNC_SECONDS,
+            check=False,
+        )
 
 
 def lines_of(message: str | Sequence[object] | None) -> list[str]:

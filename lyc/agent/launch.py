@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -20,7 +21,7 @@ from typing import NoReturn
 from lyc.agent import cards
 from lyc.agent.folder import Document, Folder, named, number, read
 from lyc.agent.root import ACCOUNT, Root
-from lyc.agent.shim import KILLED_FOR_MEMORY, boot_id, oom_kills, start_ticks, write_atomically
+from lyc.agent.shim import KILLED_FOR_MEMORY, oom_kills, start_ticks, write_atomically
 from lyc.agent.units import GAVE_UP
 
 CRASHES = 5
@@ -28,6 +29,7 @@ CRASHES = 5
 CLEAN_SECONDS = 120.0
 """Who has lived this long has no crashes behind it."""
 LONGEST_WAIT = 60.0
+AGAIN_SECONDS = 2.0
 
 
 def wait_seconds(crashes: int) -> float:
@@ -59,14 +61,18 @@ def uptime() -> float:
 
 
 def launch(root: Root, arguments: list[str]) -> NoReturn:
-    """Become the engine of the replica `arguments[0]`. Exits with GAVE_UP where it is to run no more."""
-    folder = named(root, arguments[0])
+    """`ID BOOT`: become the engine of the replica. Exits with GAVE_UP where it is to run no more.
+
+    BOOT: the id of this boot as systemd knows it (32 digits): within the sandbox /proc is another one, which in a
+    container tells the boot of the machine that this one runs on.
+    """
+    folder, boot = named(root, arguments[0]), str(uuid.UUID(arguments[1]))
     spec, before = folder.spec(), folder.process() or {}
     if spec is None:
         sys.exit(GAVE_UP)
-    failed = crashes(before, folder.end(), boot_id(), uptime())
+    failed = crashes(before, folder.end(), boot, uptime())
     record: Document = {
-        "pid": os.getpid(), "start_ticks": start_ticks(os.getpid()), "boot_id": boot_id(),
+        "pid": os.getpid(), "start_ticks": start_ticks(os.getpid()), "boot_id": boot,
         "starts": number(before, "starts"), "crashes": failed,
     }  # fmt: skip
     if failed >= CRASHES:
@@ -86,7 +92,16 @@ def launch(root: Root, arguments: list[str]) -> NoReturn:
 
 
 def _note(folder: Folder, record: Document) -> None:
-    write_atomically(folder.path / "process.json", record)
+    """On disk, however long that takes: what is not on record must not run."""
+    said = ""
+    while True:
+        try:
+            return write_atomically(folder.path / "process.json", record)
+        except OSError as error:
+            if error.strerror != said:
+                _say(f"lyc: it is not started, for nothing can be written to {folder.path}: {error.strerror}")
+            said = error.strerror or ""
+            time.sleep(AGAIN_SECONDS)
 
 
 def _say(line: str) -> None:
@@ -144,14 +159,15 @@ def ended(root: Root, arguments: list[str]) -> NoReturn:
     short = oom_kills() > number(record, "oom_kills")
     if result == "oom-kill" or (short and code == -signal.SIGKILL):
         _say(KILLED_FOR_MEMORY)
-    elif short and code:
+    elif short and result != "success":
         _say("lyc: meanwhile the kernel killed a process of this machine for memory (OOM)")
     lived = uptime() - float(record.get("uptime") or 0.0)
     end = {
         "pid": record["pid"], "starts": record["starts"], "code": code, "at": time.time(), "seconds": lived,
         "clean": result == "success",
     }  # fmt: skip
-    write_atomically(folder.path / "exit.json", end)
+    with contextlib.suppress(OSError):  # systemd remembers the exit code until the next start
+        write_atomically(folder.path / "exit.json", end)
     sys.exit(0)
 
 

@@ -50,7 +50,9 @@ def start(root: Root, _arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def stop(root: Root, arguments: Sequence[str]) -> dict[str, Any]:
-    """`ID --grace SECONDS`: end it, and return when none of it is left → `{}`, also for what is gone or never was."""
+    """`ID --grace SECONDS`: end it, and return when none of it is left → `{"process": STATUS}`; null for what is not
+    known here.
+    """
     try:
         identity, flag, seconds = arguments
         grace = float(seconds)
@@ -60,7 +62,8 @@ def stop(root: Root, arguments: Sequence[str]) -> dict[str, Any]:
     if flag != "--grace":
         raise Refused("bad-request", "stop takes ID --grace SECONDS")
     (systemd if root.systemd else shimmed).stop(folder, max(0.0, grace))
-    return {}
+    spec = folder.spec()
+    return {"process": looking(root).statuses([(folder, spec)])[0] if spec is not None else None}
 
 
 def list(root: Root, arguments: Sequence[str]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ StartLimitBurst={STARTS}
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={agent} launch %i
+ExecStart={agent} launch %i %b
 ExecStopPost={agent} ended %i
 Restart=on-failure
 RestartSec=100ms

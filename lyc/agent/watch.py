@@ -17,7 +17,7 @@ from typing import NoReturn
 from lyc.agent import processes
 from lyc.agent.answer import Refused, read_request, say
 from lyc.agent.folder import Document
-from lyc.agent.journal import JournalTail
+from lyc.agent.journal import JournalTail, sync
 from lyc.agent.root import Root
 from lyc.agent.rotated import FileTail
 
@@ -78,11 +78,14 @@ class _Watch:
         for name in self._tails.keys() - {status["id"] for status in now}:
             self._tails.pop(name).close()
             self._ended.pop(name, None)
+        ended = {status["id"] for status in now if status["state"] == "exited"}
+        ended -= {status["id"] for status in now if status == self._ended.get(status["id"])}
+        if ended and self._root.systemd:
+            sync()
         until = time.monotonic() + LAST_WORDS_SECONDS
         for status in now:
-            name = status["id"]
-            tail = self._tails.get(name) or self._tail(name)
-            if status["state"] == "exited" and self._ended.get(name) != status and time.monotonic() < until:
+            tail = self._tails.get(status["id"]) or self._tail(status["id"])
+            if status["id"] in ended and time.monotonic() < until:
                 self._hear_out(status, tail, until)
             if not status["gave_up"]:
                 tail.follow()
