@@ -134,13 +134,26 @@ class Site(Protocol):
     may inherit there. Each part raises Unreachable `host-unreachable` and the like where the machine is another.
     """
 
-    name: str
-    probe: HostProbe
-    installer: EngineInstaller
-    cache: ModelCache
-    supervisor: Supervisor
-    compiled: Path
-    environ: Mapping[str, str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def probe(self) -> HostProbe: ...
+
+    @property
+    def installer(self) -> EngineInstaller: ...
+
+    @property
+    def cache(self) -> ModelCache: ...
+
+    @property
+    def supervisor(self) -> Supervisor: ...
+
+    @property
+    def compiled(self) -> Path: ...
+
+    @property
+    def environ(self) -> Mapping[str, str]: ...
 
     def prepare(self, say: Callable[[str], None]) -> bool:
         """Make the machine fit to run engines: idempotent, and quick the second time. Whether anything changed."""
@@ -275,8 +288,9 @@ class HostAccess(Protocol):
         """Trust no key that was pinned here any more, and end the connection. Nothing happens where none was."""
         ...
 
-    def look(self, host: Host, hub: str | None = None) -> RemoteFacts:
-        """What it is and has, in one round trip. hub: address that is asked for in the place of the Hub's own.
+    def look(self, host: Host, hub: str | None = None, *, reach: bool = True) -> RemoteFacts:
+        """What it is and has, in one round trip. hub: address that is asked for in the place of the Hub's own. reach:
+        whether to ask what it reaches, which takes 5 s where nothing answers.
 
         Raises what `Remote.run` does, and Failed `host-shell-odd`.
         """

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import secrets
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lyc.control.launch import ensure_controller
 from lyc.spec.settings import Settings
@@ -16,12 +19,16 @@ from lyc.spec.settings import Settings
 if TYPE_CHECKING:
     from lyc.control.deps import Deps
     from lyc.hosts.access import SshAccess
-    from lyc.hosts.sites import HostSite
+    from lyc.hosts.local import LocalSupervisor
+    from lyc.hosts.remote.site import Controller, RemoteSite
     from lyc.inspection import Read
-    from lyc.ports import EngineInstaller, HostProbe, Supervisor
-    from lyc.records.host import Host
+    from lyc.ports import EngineInstaller, HostProbe, ModelCache, Supervisor
+    from lyc.records.host import Host, RemoteFacts
     from lyc.records.model import Listing, ModelRef
     from lyc.records.secret import Secret
+    from lyc.store import Store
+
+OWNER = "owner"
 
 __all__ = ["Machine", "build_deps", "build_machine", "ensure_controller", "host_access", "look"]
 
@@ -86,6 +93,8 @@ def build_deps(settings: Settings) -> Deps:
     from lyc.hosts.facts import LocalProbe  # noqa: PLC0415
     from lyc.hosts.here import LocalSite  # noqa: PLC0415
     from lyc.hosts.local import LocalSupervisor  # noqa: PLC0415
+    from lyc.hosts.remote.tunnels import directories  # noqa: PLC0415
+    from lyc.hosts.remote.upkeep import HostUpkeep  # noqa: PLC0415
     from lyc.hosts.sites import AllSites  # noqa: PLC0415
     from lyc.sources import open_source  # noqa: PLC0415
     from lyc.sources.cache import ContentCache  # noqa: PLC0415
@@ -102,13 +111,21 @@ def build_deps(settings: Settings) -> Deps:
         compiled=settings.cache / "compiled",
         environ=os.environ,
     )
+    access = host_access(settings)
+    sites = AllSites(
+        local,
+        lambda name: store.host(name).host,
+        _remote_sites(settings, store, supervisor, local.cache, access),
+        lambda: directories(settings.home),
+    )
     return Deps(
         settings=settings,
         store=store,
         supervisor=supervisor,
         gateway=EnvoyGateway(gateway_config(settings), settings.run_dir),
-        sites=AllSites(local, lambda name: store.host(name).host, _no_remote, list),
-        hosts=host_access(settings),
+        sites=sites,
+        hosts=access,
+        upkeep=HostUpkeep(sites.remote),
         open_source=lambda ref, credentials, s3_endpoint, *, hashing, say: open_source(
             ref,
             credentials=credentials,
@@ -122,8 +139,71 @@ def build_deps(settings: Settings) -> Deps:
     )
 
 
-def _no_remote(host: Host) -> HostSite:
-    raise NotImplementedError(host.name)
+class _Known:
+    """`lyc.hosts.remote.site.Known` of one host, in the store."""
+
+    def __init__(self, store: Store, host: str) -> None:
+        self._store = store
+        self._host = host
+
+    def facts(self) -> RemoteFacts | None:
+        return self._store.host(self._host).facts
+
+    def prepared(self) -> dict[str, Any] | None:
+        return self._store.prepared(self._host)
+
+    def remember(self, prepared: dict[str, Any] | None) -> None:
+        self._store.set_prepared(self._host, prepared)
+
+
+def _controller(store: Store) -> Controller:
+    """The id of this home is made once, and kept in its store."""
+    from lyc.hosts.remote.site import Controller  # noqa: PLC0415
+
+    owner = store.meta(OWNER)
+    if owner is None:
+        owner = secrets.token_hex(8)
+        store.set_meta(OWNER, owner)
+    return Controller(owner, f"{getpass.getuser()}@{socket.gethostname()}", _uv_environ())
+
+
+def _remote_sites(
+    settings: Settings, store: Store, supervisor: LocalSupervisor, cache: ModelCache, access: SshAccess
+) -> Callable[[Host], RemoteSite]:
+    """How a site is made for a host."""
+    from lyc.hosts.remote.egress import Egress  # noqa: PLC0415
+    from lyc.hosts.remote.installer import RemoteInstaller  # noqa: PLC0415
+    from lyc.hosts.remote.places import places  # noqa: PLC0415
+    from lyc.hosts.remote.site import Reach, RemoteSite  # noqa: PLC0415
+    from lyc.hosts.remote.supervisor import RemoteSupervisor  # noqa: PLC0415
+    from lyc.hosts.remote.tunnels import Tunnels  # noqa: PLC0415
+    from lyc.hosts.remote.weights import RemoteCache  # noqa: PLC0415
+    from lyc.hosts.ssh.remote import SshRemote  # noqa: PLC0415
+
+    controller = _controller(store)
+
+    def make(host: Host) -> RemoteSite:
+        target = access.target(host)
+        reach = Reach(host, SshRemote(target), _Known(store, host.name))
+        tunnels = Tunnels(settings.home, supervisor, target, os.environ)
+        watched = RemoteSupervisor(reach.agent, controller.owner, settings.deployments_dir, tunnels, name=host.name)
+        installer = RemoteInstaller(
+            reach.agent,
+            lambda: reach.prepared().python,
+            reach.reaches,
+            environ=controller.environ,
+            egress=Egress(target, controller.environ),
+        )
+        bundle = places(controller.environ, Path(sys.prefix)).bundle
+        weights = RemoteCache(
+            reach.agent,
+            cache,
+            ca=bundle.read_text() if bundle else None,
+            reaches=lambda url: reach.reaches().get(url),
+        )
+        return RemoteSite(reach, controller, watched, installer, weights, look=access.look)
+
+    return make
 
 
 def host_access(settings: Settings) -> SshAccess:

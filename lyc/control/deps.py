@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lyc.ports import ByteProgress, Gateway, HostAccess, Sites, Source, Supervisor
+from lyc.ports import ByteProgress, Gateway, HostAccess, Sites, Source, Supervisor, Upkeep
 from lyc.records.model import ModelRef
 from lyc.records.secret import Secret
 from lyc.rollout import Policy
@@ -34,8 +34,8 @@ class OpenSource(Protocol):
 class Deps:
     """The world, as the controller may touch it.
 
-    supervisor: of this machine, for the gateway. sites: where engines run. hosts: machines over SSH, as such. clock:
-    seconds since the epoch.
+    supervisor: of this machine, for the gateway. sites: where engines run. hosts, upkeep: machines over SSH, as such.
+    clock: seconds since the epoch.
     """
 
     settings: Settings
@@ -44,6 +44,7 @@ class Deps:
     gateway: Gateway
     sites: Sites
     hosts: HostAccess
+    upkeep: Upkeep
     open_source: OpenSource
     clock: Callable[[], float]
     policy: Policy = field(default_factory=Policy)

@@ -15,19 +15,25 @@ from pathlib import Path
 from lyc.control.deps import Deps
 from lyc.control.operations import Talk
 from lyc.engines import architectures, options, quantization, speculative, versions
+from lyc.engines.preflight import Needs, preflight, refuse
+from lyc.errors import Failed
 from lyc.inspection import inspect
-from lyc.planning.host.decide import plan, surge_fits
+from lyc.planning.host import held, host_facts, plan, surge_fits
 from lyc.ports import ByteProgress, Source
 from lyc.records.deployment import DeploymentSpec
+from lyc.records.host import KnownHost
 from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot
-from lyc.records.plan import HostFacts, Plan
+from lyc.records.plan import EngineBuild, HostFacts, Plan
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.records.secret import Secret
+from lyc.rollout.transitions import RUNNING
 from lyc.sources import reader
 from lyc.spec.model_ref import parse_model
 from lyc.units import show_bytes
 
 LOCAL = "local"
+REACHED_SECONDS = 600.0
+"""So long it is believed what a host reaches: to ask where nothing answers would hold every deploy up."""
 Cancelled = Callable[[], None]
 """Raises when the deploy is no longer wanted."""
 
@@ -76,12 +82,13 @@ class Preparation:
         with self._talk.during(Phase.INSPECT) as said:
             model = self._inspect(model_source, model_listing)
             draft = self._inspect(*drafts) if drafts else None
-            host = self._site.probe.facts()
+            host = self._site.probe.facts() if spec.host == LOCAL else self._looked_at(model, draft)
             planned = self._plan(model.facts, draft.facts if draft else None, host)
             said.append(_describe(model.facts, planned))
         for warning in planned.warnings:
             self._talk.warn(warning)
-        return Prepared(spec, model, draft, planned, surge_fits(planned, host), self._digest(model, draft, planned))
+        surge = surge_fits(planned, host, holding=self._held(lambda _: True)[0])
+        return Prepared(spec, model, draft, planned, surge, self._digest(model, draft, planned))
 
     def provide(self, prepared: Prepared, cancelled: Cancelled) -> tuple[Snapshot, Snapshot | None]:
         """All that the engine needs, on the machine where it will run: the model's snapshot there, and its draft's.
@@ -127,17 +134,71 @@ class Preparation:
         here = self._deps.sites.site(LOCAL).cache.have(listing)
         return Found(source, listing, inspect(listing, reader(source, listing, here)))
 
+    def _looked_at(self, model: Found, draft: Found | None) -> HostFacts:
+        """The host as it is now. Raises Failed `host-unfit` for what no plan can mend."""
+        spec, store = self._spec, self._deps.store
+        known = store.host(spec.host)
+        host, before = known.host, known.facts
+        fresh = before is None or self._deps.clock() - before.looked_at > REACHED_SECONDS
+        found = self._deps.hosts.look(host, reach=fresh)
+        if before is not None and not fresh:
+            found = dataclasses.replace(found, reaches=before.reaches)
+        store.saw_host(KnownHost(host, found, None, found.looked_at))
+        facts = host_facts(spec.host, found)
+        build = self._build(facts)
+        needs = Needs(
+            # Cards that do not answer are told of, unless the CPU was asked for: else nobody would miss them.
+            engine=build if spec.gpu == "cpu" or found.accelerators else None,
+            weights=sum(one.listing.size for one in (model, draft) if one and not self._there(one)),
+            model=spec.model,
+            container=spec.runtime == "container",
+            installed=self._installed(build),
+        )
+        refuse(spec.host, preflight(spec.host, found, needs))
+        return facts
+
+    def _there(self, found: Found) -> bool:
+        try:
+            return self._site.cache.have(found.listing) is not None
+        except Failed:  # never prepared: nothing is there
+            return False
+
+    def _installed(self, build: EngineBuild) -> bool:
+        try:
+            return self._site.installer.bin_dir(build) is not None
+        except Failed:
+            return False
+
+    def _build(self, host: HostFacts) -> EngineBuild:
+        return versions.pinned(on_cpu=self._spec.gpu == "cpu" or (self._spec.gpu == "auto" and not host.accelerators))
+
     def _plan(self, facts: ModelFacts, draft: ModelFacts | None, host: HostFacts) -> Plan:
         spec = self._spec
-        on_cpu = spec.gpu == "cpu" or (spec.gpu == "auto" and not host.accelerators)
-        build = versions.pinned(on_cpu=on_cpu)
+        build = self._build(host)
         architectures.check(facts, build)
         options.check(spec.engine_args, build)
         options.check_env(spec.env)
         quantization.check(spec.quantization, facts, host, build)
-        speculative.check(spec.speculative, facts, draft, build, self._site.installer.distributions(build))
-        planned = plan(spec, facts, host, draft=draft, build=build, freed=self._freed)
+        there = self._site.installer.distributions(build) if self._installed(build) else frozenset()
+        speculative.check(spec.speculative, facts, draft, build, there)
+        taken, holders = self._held(lambda name: name != spec.name)
+        own, _ = self._held(lambda name: name == spec.name)
+        others = taken if spec.host != LOCAL else None  # here the engine takes the first cards, unless some are named
+        planned = plan(
+            spec, facts, host, draft=draft, build=build, freed=self._freed, taken=others, own=own, holders=holders
+        )
         return dataclasses.replace(planned, task=_task(spec, facts))
+
+    def _held(self, which: Callable[[str], bool]) -> tuple[dict[int, int], dict[int, tuple[str, ...]]]:
+        """What replicas of those deployments hold of the cards of the host: see `held`."""
+        store = self._deps.store
+        running: list[tuple[str, Plan]] = []
+        for deployment in store.deployments():
+            if which(deployment.name):
+                plans = {release.number: release.plan for release in store.releases(deployment.name)}
+                replicas = [one for one in store.replicas(deployment.name) if one.host == self._spec.host]
+                running += [(deployment.name, plans[one.release]) for one in replicas if one.state in RUNNING]
+        return held(running)
 
     def _digest(self, model: Found, draft: Found | None, planned: Plan) -> str:
         """Over everything that distinguishes releases: the spec, what its references point at now, and the engine."""

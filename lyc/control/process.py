@@ -18,6 +18,7 @@ from lyc.control.down import Remover
 from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.hosts import Hosts
+from lyc.control.housekeeping import Housekeeper
 from lyc.control.keys import Keys
 from lyc.control.layout import controller_lock
 from lyc.control.operations import Operations
@@ -98,14 +99,18 @@ def run(deps: Deps) -> None:
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )  # fmt: skip
+    housekeeper = Housekeeper(deps)
     gatekeeper.start()
     reconciler.start()
+    housekeeper.start()
     operations.resume()
     log.info("controller %s of %s, pid %d", lyc.__version__, deps.settings.home, os.getpid())
     try:
         server.run(sockets=[listen(deps.settings.controller_socket)])
     finally:
+        housekeeper.close()
         reconciler.close()
+        deps.sites.close()
         gatekeeper.close()
         deps.store.close()
         deps.settings.controller_socket.unlink(missing_ok=True)

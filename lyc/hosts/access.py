@@ -66,9 +66,10 @@ class SshAccess:
         SshRemote(target).close()
         known.forget(target)
 
-    def look(self, host: Host, hub: str | None = None) -> RemoteFacts:
+    def look(self, host: Host, hub: str | None = None, *, reach: bool = True) -> RemoteFacts:
         """See the port."""
-        return look(SshRemote(self.target(host)), (self._index, hub or self._hub), self._clock)
+        urls = (self._index, hub or self._hub) if reach else ()
+        return look(SshRemote(self.target(host)), urls, self._clock)
 
     def argv(self, host: Host, command: Sequence[str], *, terminal: bool) -> list[str]:
         """`ssh` for a person: it trusts the pinned keys and those that the user's own OpenSSH knows.

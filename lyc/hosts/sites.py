@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from lyc.hosts.here import LOCAL
 from lyc.ports import Site
@@ -15,7 +15,8 @@ from lyc.records.host import Host
 class HostSite(Site, Protocol):
     """A site that is another machine: `lyc.hosts.remote.site.RemoteSite`."""
 
-    host: Host
+    @property
+    def host(self) -> Host: ...
 
     def sweep(self, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
         """See `lyc.ports.Sites.sweep`."""
@@ -26,7 +27,10 @@ class HostSite(Site, Protocol):
         ...
 
 
-class AllSites:
+S = TypeVar("S", bound=HostSite)
+
+
+class AllSites(Generic[S]):
     """Implements `lyc.ports.Sites`.
 
     find: the host of a name; raises NotFound `no-such-host`. make: a site for it. A host of the same name with another
@@ -37,19 +41,19 @@ class AllSites:
         self,
         local: Site,
         find: Callable[[str], Host],
-        make: Callable[[Host], HostSite],
+        make: Callable[[Host], S],
         directories: Callable[[], Sequence[Path]],
     ) -> None:
         self._local = local
         self._find = find
         self._make = make
         self._directories = directories
-        self._made: dict[str, HostSite] = {}
+        self._made: dict[str, S] = {}
         self._lock = threading.Lock()
 
     def site(self, host: str) -> Site:
         """See the port."""
-        return self._local if host == LOCAL else self._remote(host)
+        return self._local if host == LOCAL else self.remote(host)
 
     def directories(self) -> Sequence[Path]:
         """See the port."""
@@ -57,7 +61,7 @@ class AllSites:
 
     def sweep(self, host: str, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
         """See the port."""
-        return self._remote(host).sweep(known)
+        return self.remote(host).sweep(known)
 
     def close(self) -> None:
         """See the port."""
@@ -66,7 +70,8 @@ class AllSites:
         for site in made:
             site.close()
 
-    def _remote(self, name: str) -> HostSite:
+    def remote(self, name: str) -> S:
+        """The site of a host. Raises NotFound `no-such-host`."""
         host = self._find(name)
         with self._lock:
             found = self._made.get(name)

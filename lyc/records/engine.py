@@ -14,7 +14,8 @@ class EngineTarget:
 
     bin_dir: the `bin` of its environment. work_dir: private folder of the replica (0700) for its files.
     socket: unix socket it must listen on; None: a port of the loopback, which its supervisor chooses. served_name: the
-    `model` that clients send. key: the engine's own key; it must not begin with a dash. cache_dir: where engines of this machine keep what they compiled, or None.
+    `model` that clients send. key: the engine's own key; it must not begin with a dash. cache_dir: where engines of
+    this machine keep what they compiled, or None.
     """
 
     bin_dir: Path

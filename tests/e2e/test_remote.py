@@ -1,0 +1,109 @@
+"""`lyc deploy --host`: bare machines with real sshd and systemd, the real engine on them, requests through tunnels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from tests.e2e.harness import FAST, Lyc, make, wait_for
+from tests.lab.fixtures import engine_machines, lab
+from tests.lab.lab import Lab
+from tests.lab.machine import Machine
+
+__all__ = ["engine_machines", "lab"]
+pytestmark = pytest.mark.engine
+Borrow = Callable[..., list[Machine]]
+FILES = "find / -xdev -path /proc -prune -o -path /tmp -prune -o -path /var/log -prune -o -path /run -prune -o -print"
+"""All that is on a host's disk but for what every login changes."""
+
+
+@pytest.fixture
+def away(tmp_path: Path, weights_cache: Path) -> Iterator[Lyc]:
+    """A home whose SSH configuration knows hosts of the lab."""
+    folder = Path(tempfile.mkdtemp(prefix="lyc-away-"))
+    made = make(folder / "lyc", weights_cache)
+    made.env["LYC_SSH_CONFIG"] = str(folder / "config")
+    (folder / "config").write_text(f"UserKnownHostsFile {folder}/known\nKexAlgorithms curve25519-sha256\n")
+    yield made
+    made.close()
+    shutil.rmtree(folder)
+
+
+def knows(lyc: Lyc, lab: Lab, alias: str, machine: Machine, *lines: str) -> None:
+    with Path(lyc.env["LYC_SSH_CONFIG"]).open("a") as file:
+        file.write(lab.host_block(alias, machine, *lines))
+
+
+def chat(deployed: dict[str, str], words: str = "Say hello") -> str:
+    client = OpenAI(base_url=deployed["url"], api_key=deployed["key"], max_retries=0, timeout=60)
+    answer = client.chat.completions.create(
+        model=deployed["name"], messages=[{"role": "user", "content": words}], max_tokens=8
+    )
+    return answer.choices[0].message.content or ""
+
+
+def files(machine: Machine) -> set[str]:
+    return set(machine.shell(FILES).splitlines())
+
+
+def test_two_bare_hosts(away: Lyc, lab: Lab, engine_machines: Borrow) -> None:
+    one, two = engine_machines(2)
+    before = {machine.name: files(machine) for machine in (one, two)}
+    users = one.shell("cat /etc/passwd /etc/group")
+    knows(away, lab, "one", one)
+    knows(away, lab, "two", two, "User ubuntu")
+
+    words = ("--host", "ssh://root@one", "--accept-host-key", "accept-new", *FAST)
+    first = away.json("deploy", "sample:smollm2-135m", "--name", "first", *words)
+    assert first["host"] == "one"
+    assert chat(first)
+    second = away.json(
+        "deploy", "sample:smollm2-135m", "--name", "second", "--host", "ssh://ubuntu@two",
+        "--accept-host-key", "accept-new", *FAST,
+    )  # fmt: skip
+    assert chat(second)
+    assert chat(first)
+
+    follower = away.start("logs", "first", "-f", "--tail", "5")
+    try:
+        chat(first)
+        assert follower.stdout
+        assert follower.stdout.readline()
+    finally:
+        follower.kill()
+        follower.communicate()
+    assert "Starting vLLM server" in away.run("logs", "second").stdout
+
+    # As itself there: its own account, loopback only, the engine's key in no list.
+    key = (away.home / "deployments" / "first" / "engine.key").read_text()
+    processes = one.shell(
+        "ps -eo user:20,args; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'; systemctl show '*'"
+    )
+    assert key not in processes
+    serving = [line for line in processes.splitlines() if "vllm" in line and "serve" in line]
+    assert serving
+    assert all(line.startswith("lyc ") for line in serving)
+    assert not [line for line in one.shell("ss -ltnH").splitlines() if "127.0.0" not in line and ":22 " not in line]
+
+    began = time.monotonic()
+    again = away.json("deploy", "sample:smollm2-135m", "--name", "first", *words)
+    assert again["changed"] is False
+    print(f"a deploy that changes nothing: {time.monotonic() - began:.2f} s")  # noqa: T201
+
+    for name in ("first", "second"):
+        away.run("down", name, "--yes")
+    for host, machine in (("one", one), ("two", two)):
+        away.run("hosts", "rm", host, "--purge", "--yes")
+        gone = files(machine) - before[machine.name]
+        assert not [path for path in gone if "lyc" in path]
+    assert one.shell("cat /etc/passwd /etc/group") == users
+    assert one.shell("systemctl list-units --all --no-legend 'lyc*'").strip() == ""
+    assert json.loads(away.run("hosts", "ls", "--json").stdout)["hosts"] == []
