@@ -44,10 +44,6 @@ class Heard:
         self._word_at: float | None = None
         self._lock = threading.Lock()
 
-    @property
-    def connection(self) -> int:
-        return self._connection
-
     def connected(self) -> None:
         """A connection begins; what it says counts from its first list on."""
         with self._lock:
@@ -86,12 +82,12 @@ class Heard:
         with self._lock:
             self._known.pop(identity, None)
 
-    def started(self, identity: str, port: int | None, socket: Path | None, connection: int, now: float) -> None:
-        """It was started, or runs already. connection: which stood when that was asked for."""
+    def started(self, identity: str, port: int | None, socket: Path | None, now: float) -> None:
+        """It was started just now, or runs already."""
         with self._lock:
             known = self._known.get(identity)
             status = known.status if known and known.status.state == "running" else ProcessStatus("running")
-            self._known[identity] = Known(status, now, port, socket, started_at=now, over=connection)
+            self._known[identity] = Known(status, now, port, socket, started_at=now, over=self._connection)
 
     def status(self, identity: str, now: float) -> ProcessStatus | None:
         """What is true of it; None = nobody knows."""

@@ -65,11 +65,11 @@ class RemoteSupervisor:
         """
         if spec.socket is not None:
             check_path(spec.socket)
-        identity, connection = identity_of(spec.directory), self._heard.connection
+        identity = identity_of(spec.directory)
         spec.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._mirrors.made(identity, spec.directory)
         answer = self._call("start", request=self._request(identity, spec))
-        self._heard.started(identity, answer.get("port"), spec.socket, connection, self._clock())
+        self._heard.started(identity, answer.get("port"), spec.socket, self._clock())
         self._tend_tunnels()
         self.listen()
 
@@ -126,7 +126,8 @@ class RemoteSupervisor:
         ]
         for identity in strays:
             self._call("stop", identity, "--grace", f"{STRAY_GRACE_SECONDS:g}", timeout=CALL_SECONDS)
-            self._call("remove", identity)
+        if strays:
+            self._call("remove", *strays)
         for identity in here:
             if identity not in ours:
                 self._tunnels.drop(identity)
@@ -136,6 +137,12 @@ class RemoteSupervisor:
         """Watch, and do not wait out a pause: the host is known to answer."""
         self._watch.start()
         self._watch.soon()
+
+    def leave(self) -> None:
+        """The host is this home's no longer: watch no more, and leave no tunnel to it."""
+        self.close()
+        for identity in self._tunnels.here():
+            self._tunnels.drop(identity)
 
     def close(self) -> None:
         """Watch no more. What runs goes on, and so do the tunnels."""

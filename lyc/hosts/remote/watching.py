@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ SILENCE_SECONDS = 8.0
 """A host says something each second. TCP sends again after 0.2, 0.4 … 6.4 s, so a link that is cut for 5 s is heard
 before 8 s are over.
 """
+DIAGNOSE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,12 @@ class Watch:
         """One connection, from its beginning to why it ended, and whether the host said anything."""
         heard = False
         try:
-            for document in self._documents():
-                heard = True
-                self._listener.hear(document)
-                if self._closed.is_set():
-                    break
+            with contextlib.closing(self._documents()) as documents:
+                for document in documents:
+                    heard = True
+                    self._listener.hear(document)
+                    if self._closed.is_set():
+                        break
         except LycError as error:
             return error, heard
         except OSError as error:
@@ -116,7 +119,7 @@ class Watch:
             return Bug("watch-failed", "watching a host failed", why=repr(error)), heard
         return _ended(""), heard
 
-    def _documents(self) -> Iterator[dict[str, Any]]:
+    def _documents(self) -> Generator[dict[str, Any], None, None]:
         agent = self._agent()
         stdin = json.dumps({"marks": dict(self._listener.marks())}).encode()
         lines = agent.remote.stream(agent.argv("watch", self._owner), stdin=stdin, silence=self._pace.silence)
@@ -133,7 +136,7 @@ class Watch:
             refused = (_parsed(last) or {}).get("error")
             if refused:
                 raise from_document(refused) from error
-            agent.call("list", self._owner)  # which finds out why nothing can be heard, if that is so
+            agent.call("list", self._owner, timeout=DIAGNOSE_SECONDS)  # tells why nothing can be heard, if so
             raise _ended(last.decode(errors="replace")) from error
         finally:
             if isinstance(lines, Generator):
