@@ -157,6 +157,7 @@ class DeploymentTable(_Written):
 
     @model_validator(mode="after")
     def cards_that_can_be(self) -> DeploymentTable:
+        """Each once, of one replica, and only where it runs on cards."""
         found = self.gpus or []
         if twice := [card for card in found if found.count(card) > 1]:
             raise PydanticCustomError("gpus", "card {card} is named twice", {"card": twice[0]})
@@ -170,6 +171,7 @@ class DeploymentTable(_Written):
 
     @model_validator(mode="after")
     def containers_that_can_be(self) -> DeploymentTable:
+        """An image stands for a container."""
         if self.image is not None and self.runtime == "process":
             raise PydanticCustomError("image", "an image is of a container, but runtime is process")
         return self

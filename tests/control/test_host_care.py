@@ -29,7 +29,7 @@ def deploy(store: Store, name: str, *releases: tuple[str, ReleaseState], version
     """Releases (host, state) one after the other, the last is the target; its snapshot is `<name>-<number>`."""
     store.add_deployment(Deployment(name, 1.0, 1.0))
     for number, (host, state) in enumerate(releases, 1):
-        plan = Plan(EngineBuild("vllm", version), "h100", speculative_model=f"/root/store/snapshots/{DRAFT}")
+        plan = Plan(EngineBuild("vllm", version), "h100", speculative_model=f"/store/snapshots/{DRAFT}")
         spec = DeploymentSpec(name, "hf:a/b", host=host)
         snapshot = f"sha256:{name}-{number}"
         store.add_release(
