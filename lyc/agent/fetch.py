@@ -50,7 +50,9 @@ class Origin:
         self._opener = urllib.request.build_opener(*handlers)
 
     @contextmanager
-    def open(self, url: str, headers: Mapping[str, str], start: int, size: int) -> Iterator[tuple[IO[bytes], int]]:
+    def open(
+        self, url: str, headers: Mapping[str, str], start: int, size: int
+    ) -> Iterator[tuple[http.client.HTTPResponse, int]]:
         """The answer, and at which byte of the file it begins: at `start`, or at 0 where ranges are not heeded.
 
         Raises Broken, Refused `source-denied`, `fetch-expired`, `source-changed`, `source-unreachable`. Errors of
@@ -83,7 +85,8 @@ def source_of(url: str) -> str:
 def is_web(url: object) -> bool:
     """Whether it is an address that may be asked: nothing of `file:` and the like."""
     try:
-        return isinstance(url, str) and urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
+        parts = urlsplit(url) if isinstance(url, str) else None
+        return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 
@@ -109,7 +112,7 @@ def _beginning(url: str, headers: Mapping[str, str], answer: Any, start: int, si
     expected = headers.get("If-Match")
     if expected and source == source_of(url) and answer.headers.get("ETag") != expected:
         raise changed(source, "it has another entity tag than the one that was listed")
-    if answer.status == _PARTIAL:
+    if answer.status == _PARTIAL or "Content-Range" in answer.headers:  # not every server says 206 then
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != start or found[3] not in (str(size), "*"):
             raise unreachable(source, "it answered with another range than the one that was asked for")
@@ -122,9 +125,9 @@ def _beginning(url: str, headers: Mapping[str, str], answer: Any, start: int, si
 def _refusal(url: str, status: int, headers: Message, start: int) -> Refused | Broken:
     """What an answer other than success means."""
     source = source_of(url)
+    if status in (400, 401, 403) and _expired(url, headers):
+        return Refused("fetch-expired", f"the leave to fetch from {source} ran out", kind="Unreachable")
     if status in (401, 403):
-        if _expired(url, headers):
-            return Refused("fetch-expired", f"the leave to fetch from {source} ran out", kind="Unreachable")
         return Refused(
             "source-denied",
             f"{source} does not let the host read the model",

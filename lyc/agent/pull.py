@@ -151,22 +151,21 @@ class _Pull:
                     self._require_go()
 
     def _once(self, each: Wanted, part: Part) -> None:
-        buffer = memoryview(bytearray(CHUNK))
         unchecked = 0
         with self._origin.open(each.url, each.headers, part.size, each.size) as (answer, begins):
             self._heard = True
             skip = part.size - begins
             while part.size < each.size:
-                try:
-                    count = answer.readinto(buffer[: each.size - part.size + skip])  # type: ignore[attr-defined]
+                try:  # what is there already, so that a kill loses little
+                    data = answer.read1(min(CHUNK, each.size - part.size + skip))
                 except (OSError, http.client.HTTPException) as error:
                     raise Broken("the connection broke") from error
-                if not count:
+                if not data:
                     raise Broken("the answer ended early")
-                part.append(buffer[min(skip, count) : count])
-                skip = max(0, skip - count)
+                part.append(memoryview(data)[skip:])
+                skip = max(0, skip - len(data))
                 self._tell(each, part.size)
-                unchecked += count
+                unchecked += len(data)
                 if unchecked >= _CHECK_BYTES:
                     unchecked = 0
                     self._store.require_reserve()

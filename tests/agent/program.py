@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from lyc.hosts.remote.program import agent_zip
 
@@ -31,14 +33,23 @@ class Refusal(Exception):
 
 
 class Program:
-    """Calls it on a root of its own below `folder`. prefix: words before the interpreter. user: runs as."""
+    """Calls it on a root of its own below `folder`. prefix: words before the interpreter. user: runs as. seen_at: what
+    stands before the root for us, where the program lives in a mount namespace.
+    """
 
     def __init__(
-        self, folder: Path, *, prefix: Iterable[str] = (), user: int | None = None, python: str = sys.executable
+        self,
+        folder: Path,
+        *,
+        prefix: Iterable[str] = (),
+        user: int | None = None,
+        python: str = sys.executable,
+        seen_at: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.root = folder / "root"
-        self.root.mkdir(exist_ok=True)
+        self._root = folder / "root"
+        self._root.mkdir(exist_ok=True)
+        self.root = Path(f"{seen_at}{self._root}")
         self._zip = folder / "lyc.pyz"
         self._zip.write_bytes(agent_zip()[0])
         self._prefix = tuple(prefix)
@@ -50,7 +61,7 @@ class Program:
         return self.root / "store"
 
     def start(self, command: str, *, stdin: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-        argv = [*self._prefix, self._python, "-I", str(self._zip), "--root", str(self.root), command]
+        argv = [*self._prefix, self._python, "-I", str(self._zip), "--root", str(self._root), command]
         return subprocess.Popen(
             argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, user=self._user, umask=0o077,
             env={"PATH": os.environ["PATH"]},
@@ -139,6 +150,24 @@ def listening(process: subprocess.Popen[bytes]) -> Iterator[Document]:
     assert process.stdout
     for line in process.stdout:
         yield json.loads(line)
+
+
+@contextmanager
+def on_a_disk_of(size: int, folder: Path) -> Iterator[Program]:
+    """A program whose root is a disk of that many bytes. Skips where there can be none."""
+    if os.getuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
+        pytest.skip("a small disk needs root and namespaces")
+    (folder / "root").mkdir()
+    script = f'mount -t tmpfs -o size={size} none "$0" && echo ready && exec sleep 600'
+    argv = ["unshare", "--mount", "sh", "-c", script, str(folder / "root")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as keeper:
+        try:
+            assert keeper.stdout
+            assert keeper.stdout.readline() == b"ready\n"
+            prefix = ("nsenter", f"--mount=/proc/{keeper.pid}/ns/mnt")
+            yield Program(folder, prefix=prefix, seen_at=f"/proc/{keeper.pid}/root")
+        finally:
+            keeper.kill()
 
 
 class Heard:

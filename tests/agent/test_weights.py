@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,19 @@ from lyc.agent.blobs import RESERVE
 from lyc.records.model import ModelRef, SourceKind
 from lyc.sources.cache import ContentCache
 from lyc.sources.local import LocalSource
-from tests.agent.program import Heard, Program, Refusal, digest_of, framed, hex_of, noise, row, text_of, until
+from tests.agent.program import (
+    Heard,
+    Program,
+    Refusal,
+    digest_of,
+    framed,
+    hex_of,
+    noise,
+    on_a_disk_of,
+    row,
+    text_of,
+    until,
+)
 from tests.lab.network import system_python
 
 MIB = 1 << 20
@@ -284,45 +295,37 @@ def test_a_disk_that_is_too_small_is_known_before(program: Program) -> None:
     assert refused.value.document["hint"]
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Callable[[int], Program]:
-    """A program whose root is a disk of so many bytes, another one for each call."""
-    if os.getuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
-        pytest.skip("a small disk needs root and namespaces")
-    mount = 'mount -t tmpfs -o size="$0" none "$1" && shift && exec "$@"'
-    return lambda size: Program(
-        tmp_path, prefix=("unshare", "--mount", "sh", "-c", mount, str(size), str(tmp_path / "root"))
-    )
-
-
-def test_each_file_must_fit_before_it_comes(small: Callable[[int], Program]) -> None:
+def test_each_file_must_fit_before_it_comes(tmp_path: Path) -> None:
     data = noise(8 * MIB)
-    with pytest.raises(Refusal) as refused:
-        small(RESERVE + 4 * MIB).call("receive", stdin=framed(b"first") + framed(data))
+    with on_a_disk_of(RESERVE + 4 * MIB, tmp_path) as program, pytest.raises(Refusal) as refused:
+        program.call("receive", stdin=framed(b"first") + framed(data))
     assert refused.value.ref == "no-space"
     assert f"8 MiB and {RESERVE >> 20} MiB of reserve needed, {(RESERVE >> 20) + 4} MiB free" in str(refused.value)
 
 
 @pytest.mark.parametrize("leave", [0, RESERVE // 2 - MIB])
-def test_a_disk_that_somebody_else_fills_meanwhile_stops_it(small: Callable[[int], Program], leave: int) -> None:
+def test_a_disk_that_somebody_else_fills_meanwhile_stops_it(tmp_path: Path, leave: int) -> None:
     data = noise(80 * MIB)
-    program = small(RESERVE + 100 * MIB)
-    process = program.start("receive")
-    assert process.stdin
     whole = framed(data)
     begin = len(whole) - len(data) + 2 * MIB
-    process.stdin.write(whole[:begin])
-    process.stdin.flush()
-    inside = Path(f"/proc/{process.pid}/root{program.root}")
-    part = inside / "store/incoming" / program.part(data).name
-    until(lambda: part.exists() and part.stat().st_size == 2 * MIB, "its beginning to be there")
-    free = os.statvfs(inside)
-    with (inside / "filler").open("wb") as filler:
-        os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_bsize - leave)
-    with pytest.raises(Refusal) as refused:
-        program.ended(process, whole[begin:])
-    assert refused.value.ref == "no-space"
-    assert "what came is kept" in str(refused.value)
+    with on_a_disk_of(RESERVE + 100 * MIB, tmp_path) as program:
+        process = program.start("receive")
+        assert process.stdin
+        process.stdin.write(whole[:begin])
+        process.stdin.flush()
+        until(lambda: program.arrived(data) == 2 * MIB, "its beginning to be there")
+        free = os.statvfs(program.root)
+        with (program.root / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_bsize - leave)
+        with pytest.raises(Refusal) as refused:
+            program.ended(process, whole[begin:])
+        assert refused.value.ref == "no-space"
+        assert "what came is kept" in str(refused.value)
+        (program.root / "filler").unlink()
+        kept = program.arrived(data)
+        assert kept >= 2 * MIB
+        assert program.call("receive", stdin=framed(data, kept)) == {"stopped": None}
+        assert program.blob(data).read_bytes() == data
 
 
 def modes(folder: Path) -> set[tuple[str, str]]:
