@@ -23,7 +23,7 @@ from lyc.hosts.remote.lease_units import lease_units
 from lyc.hosts.remote.places import places
 from lyc.hosts.remote.program import agent_zip
 from lyc.hosts.remote.rights import Rights, rights
-from lyc.hosts.remote.sent import contents, packed
+from lyc.hosts.remote.sent import sent
 from lyc.hosts.remote.steps import NO_PYTHON, TAKEN, Ground, Step, check, do, steps, undo
 from lyc.hosts.ssh.remote import SshRemote, last_lines
 from lyc.hosts.ssh.target import last_line
@@ -202,9 +202,8 @@ class Bootstrap:
         return fetched
 
     def _run(self, step: Step, variables: Mapping[str, str]) -> Completed:
-        sent = contents(step.sent, self._ground, self._facts, self._environ, variables) if step.sent else {}
-        payload = packed(sent) if sent else b""
-        argv = ["sh", "-c", do(step), "sh", str(self._rights.root), self._ground.account, "1" if sent else "0"]
+        payload = sent(step.sent, self._ground, self._facts, self._environ, variables)
+        argv = ["sh", "-c", do(step), "sh", str(self._rights.root), self._ground.account, "1" if payload else "0"]
         timeout = STEP_SECONDS + len(payload) / RATE
         return self._remote.run(argv, stdin=payload, timeout=timeout, check=False)
 

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from lyc.errors import Failed, Unreachable
+from lyc.hosts.pip_places import uv_places
 from lyc.hosts.remote.program import agent_zip
 from lyc.hosts.remote.steps import Ground
 from lyc.hosts.uv_run import Uv, UvFailed
@@ -36,12 +38,26 @@ def packed(contents: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def contents(
+def sent(
     kind: str, ground: Ground, facts: RemoteFacts, environ: Mapping[str, str], variables: Mapping[str, str]
-) -> dict[str, bytes]:
-    """The files of a step by its `sent`. environ: of this machine, to fetch uv with. variables: for uv on the host."""
+) -> bytes:
+    """What goes along with a step, by its `sent`; nothing for "".
+
+    environ: of this machine, to fetch uv with. variables: for uv on the host.
+    """
     if kind == "uv":
-        return {"uv": uv_for(facts, environ)}
+        return _own_uv(find_uv_bin()) if _alike(facts) else packed({"uv": fetched_uv(facts, environ)})
+    found = contents(kind, ground, variables)
+    return packed(found) if found else b""
+
+
+@lru_cache(maxsize=1)
+def _own_uv(path: str) -> bytes:
+    return packed({"uv": Path(path).read_bytes()})
+
+
+def contents(kind: str, ground: Ground, variables: Mapping[str, str]) -> dict[str, bytes]:
+    """The files of the other steps."""
     if kind == "python":
         return {"fit.py": files("lyc.hosts.remote").joinpath("fit.py").read_bytes(), "env": shell_variables(variables)}
     if kind == "agent":
@@ -56,20 +72,27 @@ def shell_variables(variables: Mapping[str, str]) -> bytes:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())).encode()
 
 
-def uv_for(facts: RemoteFacts, environ: Mapping[str, str]) -> bytes:
-    """uv's binary for the host: this machine's own where it is of the same kind, else that of the same version's wheel.
+def _alike(facts: RemoteFacts) -> bool:
+    """Whether this machine's uv runs there."""
+    return sys.platform == "linux" and platform.machine() == facts.machine and _glibc(facts)
+
+
+def _glibc(facts: RemoteFacts) -> bool:
+    return (facts.libc or "").startswith("glibc")
+
+
+def fetched_uv(facts: RemoteFacts, environ: Mapping[str, str]) -> bytes:
+    """uv's binary for a host of another kind, from the wheel of the version that runs here.
 
     Raises Unreachable `uv-download-failed` and Failed `no-uv-for-host`.
     """
-    glibc = (facts.libc or "").startswith("glibc")
-    if sys.platform == "linux" and platform.machine() == facts.machine and glibc:
-        return Path(find_uv_bin()).read_bytes()
     with tempfile.TemporaryDirectory(prefix="lyc-uv-") as folder:
         target = Path(folder) / "uv"
-        uv = Uv(None, cwd=Path(folder), environ=environ)
+        places, _ = uv_places(environ, Path(sys.prefix))
+        uv = Uv(None, cwd=Path(folder), environ=dict(environ) | places)
         try:
             uv("pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target),
-               "--python-platform", f"{facts.machine}-unknown-linux-{'gnu' if glibc else 'musl'}",
+               "--python-platform", f"{facts.machine}-unknown-linux-{'gnu' if _glibc(facts) else 'musl'}",
                f"uv=={version('uv')}")  # fmt: skip
         except UvFailed as failed:
             if failed.no_network():

@@ -86,7 +86,7 @@ class Link:
         path = str(self.target.control).replace("%", "%%")
         return options(ControlPath=path, ControlMaster=master, ControlPersist=str(self._persist))
 
-    def _open(self) -> None:
+    def _open(self, *, again: bool = True) -> None:
         self._config = None  # the user may have mended their configuration since
         argv = self.target.argv(*self._insisted(), *self._control("yes"), "-N", "-f")
         began = time.monotonic()
@@ -107,7 +107,11 @@ class Link:
             return
         if time.monotonic() - began >= CONNECT_SECONDS:
             raise unreachable(self.target, why)  # to ask once more would take as long again
-        raise diagnosed(self.target, why)
+        found = diagnosed(self.target, why)
+        if not again or not isinstance(found, NotAuthorised):
+            raise found
+        # It answers now, with the right key. Whether it refused us or was being restarted, only another try tells.
+        self._open(again=False)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

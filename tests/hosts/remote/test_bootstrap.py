@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from lyc.errors import Failed, Locked
+from lyc.errors import Failed, Locked, Unreachable
 from lyc.hosts.remote.bootstrap import Bootstrap, agent_of
 from lyc.hosts.remote.egress import Egress
 from tests.hosts.remote.controllers import Controller, controller_of
+from tests.hosts.ssh.server import awaited
 from tests.lab.fixtures import lab, machine, machines
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
@@ -56,9 +60,8 @@ def bare(machine: Machine) -> Iterator[None]:
     assert machine.shell("systemctl list-units --all --plain --no-legend 'lyc*'") == ""
 
 
-@pytest.mark.parametrize("user", ["root", "ubuntu"])
-def test_a_bare_host_is_made_ready_and_bare_again(login: Login, machine: Machine, user: str) -> None:
-    controller = login(user)
+def test_a_bare_host_is_made_ready_and_bare_again(login: Login, machine: Machine) -> None:
+    controller = login("ubuntu")
     with bare(machine):
         first = controller.prepare()
         assert first.changed
@@ -82,6 +85,101 @@ def test_a_bare_host_is_made_ready_and_bare_again(login: Login, machine: Machine
         assert machine.shell(f"{as_account} touch /var/lib/lyc/compiled/x && ! {as_account} touch /var/lib/lyc/x 2>&1")
         assert controller.purge()
         assert not controller.purge()
+
+
+SETTLED = "find /var/lib/lyc /etc/systemd -printf '%p %M %u %g %s %l\\n' | LC_ALL=C sort; getent passwd lyc; id lyc"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lab: Lab) -> str:
+    """What a host that was prepared without a disturbance holds."""
+    (machine,) = lab.borrow(1)
+    with controller_of(lab, machine) as controller:
+        controller.prepare()
+        found = machine.shell(SETTLED)
+        controller.purge()
+    lab.give_back([machine])
+    return found
+
+
+def test_a_controller_killed_after_each_step_and_within(login: Login, machine: Machine, undisturbed: str) -> None:
+    controller = login("root")
+    folder = machine.root / "var/lib/lyc"
+    for step in ("account", "folders", "uv", "python", "agent", "units"):
+        if step == "uv":
+            _killed_when(controller, (folder / ".arriving/uv").exists)
+            assert not (folder / "bin/uv").exists()
+        if step == "units":
+            _killed_when(controller, (folder / ".units").exists)
+        else:
+            assert _killed_at(controller, 2), step
+    _settles(controller, machine, undisturbed)
+
+
+def test_the_hosts_side_killed_within_steps(login: Login, machine: Machine, undisturbed: str) -> None:
+    """sshd dies with all connections when something arrives; what is whole by then is not made again."""
+    controller = login("root")
+    arriving = machine.root / "var/lib/lyc/.arriving"
+    lost = 0
+    for awaited_file in (arriving / "uv", arriving, arriving):
+        over = threading.Event()
+        killer = threading.Thread(target=_kill_sshd_when, args=(machine, awaited_file, over))
+        killer.start()
+        try:
+            controller.prepare()
+        except Unreachable:
+            lost += 1
+        finally:
+            over.set()
+            killer.join()
+            machine.wait()
+    assert lost
+    _settles(controller, machine, undisturbed)
+
+
+def _kill_sshd_when(machine: Machine, file: Path, over: threading.Event) -> None:
+    while not over.is_set():
+        if file.exists():
+            machine.shell("kill -KILL $(pidof sshd) || true")
+            return
+
+
+def _settles(controller: Controller, machine: Machine, undisturbed: str) -> None:
+    controller.prepare()
+    assert machine.shell(SETTLED) == undisturbed
+    assert not controller.prepare().changed
+    assert controller.purge()
+
+
+def _killed_at(controller: Controller, line: int) -> bool:
+    """Bootstrap in a process that is killed when it says its so many-th line. Whether it came to that."""
+    child = os.fork()
+    if child == 0:
+        said: list[str] = []
+
+        def say(text: str) -> None:
+            said.append(text)
+            if len(said) == line:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            controller.bootstrap().run(say)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def _killed_when(controller: Controller, condition: Callable[[], bool]) -> None:
+    """The same, when something is so on the host."""
+    child = os.fork()
+    if child == 0:
+        try:
+            controller.bootstrap().run(lambda _: None)
+        finally:
+            os._exit(0)
+    awaited(condition, 30, "the step has begun")
+    os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def test_an_account_without_the_rights_of_root(login: Login, machine: Machine) -> None:
