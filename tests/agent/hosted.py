@@ -208,6 +208,11 @@ class Watched:
     def mark(self, identity: str) -> str:
         return str(self._logs(identity)[-1]["mark"])
 
+    def listed(self) -> list[dict[str, Any]]:
+        """The last list."""
+        lists = [one["processes"] for one in [*self.documents] if one["t"] == "status"]
+        return list(lists[-1]) if lists else []
+
     def statuses(self, identity: str) -> list[dict[str, Any]]:
         """Each status of one that differs from the one before."""
         found: list[dict[str, Any]] = []
