@@ -81,7 +81,7 @@ class Worker:
                     return
                 acted = self._step(situation)
                 self._remember_reported(situation)
-                steady = all(replica.state in _STEADY for replica in situation.replicas)
+                steady = all(_steady(replica, situation) for replica in situation.replicas)
                 pause = 0.0 if acted else IDLE_SECONDS if steady else BUSY_SECONDS
             except Exception:
                 log.exception("reconciling %s", self._name)
@@ -236,6 +236,12 @@ class Worker:
                 supervisor.forget(root / str(attempt))
         except LycError as error:
             log.warning("forgetting %s: %s", replica.id, error)
+
+
+def _steady(replica: Replica, situation: Situation) -> bool:
+    """Whether nothing is expected of it at any moment: it serves, has ended, or its host does not answer."""
+    seen = situation.seen.get(replica.id)
+    return replica.state in _STEADY or (seen is not None and seen.process == "unknown")
 
 
 class Reconciler:
