@@ -190,6 +190,10 @@ class Sites(Protocol):
         """
         ...
 
+    def leave(self, host: str) -> None:
+        """Have nothing to do with a host any more: what watches it ends, and so do the tunnels to it."""
+        ...
+
     def close(self) -> None:
         """End what watches; engines and tunnels go on."""
         ...

@@ -55,7 +55,7 @@ def deploy(
         typer.Option(
             "--host",
             metavar="HOST",
-            help="Where: a host's name, or its address (user@box, ssh://user@box:22). Default: local, this machine.",
+            help="Where: a host's name or address (user@box, ssh://user@box:22), or any; default: local.",
             autocompletion=places,
         ),
     ] = None,

@@ -24,7 +24,7 @@ lyc hosts add gpu-box --name h100
 lyc hosts add ssh://root@203.0.113.7:2222 --accept-host-key SHA256:…
 lyc hosts add gpu-box --lease 15m
 """
-LOCAL = "local"
+LOCAL, ANY = "local", "any"
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _SHORTEST_LEASE = 60.0
 """Seconds. The controller renews a lease every 20 s; shorter ones would end when it is restarted."""
@@ -90,14 +90,14 @@ def known(
 
 
 def host_of(session: Session, written: str, *, accept: str | None) -> str:
-    """The name of the host that a deploy names: one that is known, or an address, which is made known first.
+    """The name of the host that a deploy names: one that is known, `any`, or an address, which is made known first.
 
     Raises NotFound `no-such-host` for a name that is none, and what `known` raises.
     """
     from lyc.spec.host_address import is_address, parse_address, shown
 
-    if written == LOCAL:
-        return LOCAL
+    if written in (LOCAL, ANY):
+        return written
     client = session.client()
     hosts = client.hosts()
     if not is_address(written):

@@ -13,7 +13,8 @@ from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import load_credentials
 from lyc.control.operations import Talk, bug
-from lyc.control.preparation import LOCAL, Preparation, Prepared
+from lyc.control.placing import LOCAL
+from lyc.control.preparation import Preparation, Prepared
 from lyc.control.reconcile import Reconciler
 from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
 from lyc.records.deployment import (
@@ -118,7 +119,7 @@ class Deployer:
         prepared = preparation.decide()
         current = self._current(spec.name)
         if current is not None and current.spec_digest == prepared.digest:
-            if spec.host != LOCAL:  # it may have been installed anew since
+            if prepared.spec.host != LOCAL:  # it may have been installed anew since
                 preparation.provide(prepared, lambda: self._still_wanted(spec.name))
             self._revive(current)
             return current, False

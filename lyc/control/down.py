@@ -7,7 +7,7 @@ import threading
 from lyc.control.deps import Deps
 from lyc.control.layout import attempt_directory
 from lyc.control.operations import Talk
-from lyc.control.preparation import LOCAL
+from lyc.control.placing import LOCAL
 from lyc.control.reconcile import Reconciler
 from lyc.records.deployment import ReplicaState
 from lyc.records.operation import Operation

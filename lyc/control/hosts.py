@@ -7,6 +7,7 @@ import logging
 import threading
 
 from lyc.control.deps import Deps
+from lyc.control.placing import ANY, LOCAL
 from lyc.errors import Failed, LycError, UsageError
 from lyc.records.host import Host, KnownHost, RemoteFacts
 from lyc.spec.host_address import shown
@@ -14,7 +15,8 @@ from lyc.spec.host_address import shown
 ON_THE_HOST = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 log = logging.getLogger(__name__)
 
-LOCAL = "local"
+RESERVED = {LOCAL: "this machine itself", ANY: "whichever host fits"}
+"""Names that no host can have."""
 ACCEPT_NEW = "accept-new"
 """In place of a fingerprint: take the key of a machine that was never seen. One that has changed is still refused."""
 
@@ -86,6 +88,7 @@ class Hosts:
         with self.alone(name):
             host = self._deps.store.host(name).host
             self.check_unused(name)
+            self._deps.sites.leave(name)
             self._deps.hosts.forget(host)
             self._deps.store.remove_host(name)
             return host
@@ -119,9 +122,9 @@ class Hosts:
 
     def _before(self, name: str, address: str, port: int | None) -> KnownHost | None:
         """The row of this name, if it is of this address; raises when name or address are another's."""
-        if name == LOCAL:
+        if name in RESERVED:
             raise UsageError(
-                "host-name-taken", f"{LOCAL!r} is this machine itself", where="--name", hint="choose another --name"
+                "host-name-taken", f"{name!r} is {RESERVED[name]}", where="--name", hint="choose another --name"
             )
         found = None
         for known in self._deps.store.hosts():

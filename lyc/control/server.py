@@ -19,7 +19,7 @@ from lyc.control.documents import API
 from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.host_care import HostCare
-from lyc.control.hosts import LOCAL, Hosts
+from lyc.control.hosts import RESERVED, Hosts
 from lyc.control.keys import Keys
 from lyc.control.layout import controller_log
 from lyc.control.logs import Logs
@@ -157,7 +157,7 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
         check_name(name)
         if request.spec.name != name:
             raise UsageError("name-mismatch", f"the spec is for {request.spec.name!r}, the call for {name!r}")
-        if request.spec.host != LOCAL:
+        if request.spec.host not in RESERVED:
             store.host(request.spec.host)  # before anything is stored
         wish = {"spec": asdict(request.spec), "name_given": request.name_given}
         return {"operation": parts.operations.begin(OperationKind.DEPLOY, name, wish, request.credentials).id}

@@ -22,6 +22,10 @@ class HostSite(Site, Protocol):
         """See `lyc.ports.Sites.sweep`."""
         ...
 
+    def leave(self) -> None:
+        """End what watches it, and the tunnels to it."""
+        ...
+
     def close(self) -> None:
         """End what watches it."""
         ...
@@ -62,6 +66,13 @@ class AllSites(Generic[S]):
     def sweep(self, host: str, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
         """See the port."""
         return self.remote(host).sweep(known)
+
+    def leave(self, host: str) -> None:
+        """See the port."""
+        site = self.remote(host)
+        with self._lock:
+            self._made.pop(host, None)
+        site.leave()
 
     def close(self) -> None:
         """See the port."""

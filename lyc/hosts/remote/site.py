@@ -59,16 +59,12 @@ class Reach:
         self.known = known
 
     def agent(self) -> Agent:
-        """No round trip. Raises Failed `host-not-prepared`."""
-        found = agent_of(self.remote, self.known.prepared())
-        if found is None:
-            raise Failed(
-                "host-not-prepared",
-                f"{self.host.name} is not prepared for engines yet, or by another release of lyc",
-                where=self.host.name,
-                hint=f"lyc hosts prepare {self.host.name} (a deploy does it by itself)",
-            )
-        return found
+        """No round trip. One of another release of lyc too: see `stale`. Raises Failed `host-not-prepared`."""
+        return self.prepared().agent(self.remote)
+
+    def stale(self) -> bool:
+        """Whether the agent there is that of another release of lyc."""
+        return agent_of(self.remote, self.known.prepared()) is None
 
     def reaches(self) -> Mapping[str, bool]:
         """URL → whether it answered from there at the last look."""
@@ -77,8 +73,15 @@ class Reach:
 
     def prepared(self) -> Prepared:
         """What bootstrapping left. Raises Failed `host-not-prepared`."""
-        self.agent()
-        return Prepared.of(self.known.prepared() or {})
+        try:
+            return Prepared.of(self.known.prepared() or {})
+        except KeyError:
+            raise Failed(
+                "host-not-prepared",
+                f"{self.host.name} is not prepared for engines yet",
+                where=self.host.name,
+                hint=f"lyc hosts prepare {self.host.name} (a deploy does it by itself)",
+            ) from None
 
 
 class RemoteSite:
@@ -120,6 +123,7 @@ class RemoteSite:
         bootstrap.run(say)
         if bootstrap.prepared is not None:
             self.reach.known.remember(bootstrap.prepared.document())
+        self.supervisor.listen()
         return bootstrap.changed
 
     @contextmanager
@@ -147,7 +151,9 @@ class RemoteSite:
         return None
 
     def sweep(self, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
-        """See `lyc.ports.Sites.sweep`."""
+        """See `lyc.ports.Sites.sweep`. After an update of lyc the host is brought up to date first."""
+        if self.reach.stale():
+            self.prepare(log.info)
         return self.supervisor.sweep(known)
 
     def purge(self, say: Callable[[str], None], *, force: bool) -> None:
@@ -159,6 +165,10 @@ class RemoteSite:
             error.hint = error.hint.replace("NAME", self.name)
             raise
         self.reach.known.remember(None)
+
+    def leave(self) -> None:
+        """Have nothing to do with it any more."""
+        self.supervisor.leave()
 
     def close(self) -> None:
         """End what watches it; engines and tunnels go on."""

@@ -1,0 +1,175 @@
+"""Where a deployment goes: a machine looked at, checked and planned for; of several, the one that holds the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from lyc.control.deps import Deps
+from lyc.engines import architectures, options, quantization, speculative, versions
+from lyc.engines.preflight import Needs, preflight, refuse
+from lyc.errors import Failed, LycError, NoFit
+from lyc.planning.host import held, host_facts, plan, surge_fits
+from lyc.ports import Source
+from lyc.records.deployment import DeploymentSpec
+from lyc.records.host import KnownHost
+from lyc.records.model import Listing, ModelFacts
+from lyc.records.plan import EngineBuild, HostFacts, Plan
+from lyc.rollout.transitions import RUNNING
+
+LOCAL, ANY = "local", "any"
+REACHED_SECONDS = 600.0
+"""So long it is believed what a host reaches: to ask where nothing answers would hold every deploy up."""
+AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A model resolved and inspected, its weights not yet here."""
+
+    source: Source
+    listing: Listing
+    facts: ModelFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A machine that can serve. surge: whether a new replica has room beside the old ones. holds: whether the weights
+    are there. free: bytes of memory that are free for engines, on its cards or of its own.
+    """
+
+    host: str
+    plan: Plan
+    surge: bool
+    holds: bool
+    free: int
+
+
+class Placing:
+    """Of one deployment on one machine, that of its spec. freed: bytes that replicas it replaces would give back."""
+
+    def __init__(self, deps: Deps, spec: DeploymentSpec, *, freed: int) -> None:
+        self._deps = deps
+        self._spec = spec
+        self._site = deps.sites.site(spec.host)
+        self._freed = freed
+
+    def place(self, model: Found, draft: Found | None) -> Placed:
+        """Raises Failed `host-unfit`, NoFit, and what looking at a host raises."""
+        spec = self._spec
+        host = self._site.probe.facts() if spec.host == LOCAL else self._looked_at(model, draft)
+        planned = self._plan(model.facts, draft.facts if draft else None, host)
+        surge = surge_fits(planned, host, holding=self._held(lambda _: True)[0])
+        free = sum(card.memory_free for card in host.accelerators) or host.memory_available
+        return Placed(spec.host, planned, surge, self._there(model), free)
+
+    def _looked_at(self, model: Found, draft: Found | None) -> HostFacts:
+        """The host as it is now. Raises Failed `host-unfit` for what no plan can mend."""
+        spec, store = self._spec, self._deps.store
+        known = store.host(spec.host)
+        host, before = known.host, known.facts
+        fresh = before is None or self._deps.clock() - before.looked_at > REACHED_SECONDS
+        found = self._deps.hosts.look(host, reach=fresh)
+        if before is not None and not fresh:
+            found = dataclasses.replace(found, reaches=before.reaches)
+        store.saw_host(KnownHost(host, found, None, found.looked_at))
+        facts = host_facts(spec.host, found)
+        build = self._build(facts)
+        needs = Needs(
+            # Cards that do not answer are told of, unless the CPU was asked for: else nobody would miss them.
+            engine=build if spec.gpu == "cpu" or found.accelerators else None,
+            weights=sum(one.listing.size for one in (model, draft) if one and not self._there(one)),
+            model=spec.model,
+            container=spec.runtime == "container",
+            installed=self._installed(build),
+        )
+        refuse(spec.host, preflight(spec.host, found, needs))
+        return facts
+
+    def _there(self, found: Found) -> bool:
+        try:
+            return self._site.cache.have(found.listing) is not None
+        except Failed:  # never prepared: nothing is there
+            return False
+
+    def _installed(self, build: EngineBuild) -> bool:
+        try:
+            return self._site.installer.bin_dir(build) is not None
+        except Failed:
+            return False
+
+    def _build(self, host: HostFacts) -> EngineBuild:
+        return versions.pinned(on_cpu=self._spec.gpu == "cpu" or (self._spec.gpu == "auto" and not host.accelerators))
+
+    def _plan(self, facts: ModelFacts, draft: ModelFacts | None, host: HostFacts) -> Plan:
+        spec = self._spec
+        build = self._build(host)
+        architectures.check(facts, build)
+        options.check(spec.engine_args, build)
+        options.check_env(spec.env)
+        quantization.check(spec.quantization, facts, host, build)
+        there = self._site.installer.distributions(build) if self._installed(build) else frozenset()
+        speculative.check(spec.speculative, facts, draft, build, there)
+        taken, holders = self._held(lambda name: name != spec.name)
+        own, _ = self._held(lambda name: name == spec.name)
+        others = taken if spec.host != LOCAL else None  # here the engine takes the first cards, unless some are named
+        planned = plan(
+            spec, facts, host, draft=draft, build=build, freed=self._freed, taken=others, own=own, holders=holders
+        )
+        return dataclasses.replace(planned, task=_task(spec, facts))
+
+    def _held(self, which: Callable[[str], bool]) -> tuple[dict[int, int], dict[int, tuple[str, ...]]]:
+        """What replicas of those deployments hold of the cards of the host: see `held`."""
+        store = self._deps.store
+        running: list[tuple[str, Plan]] = []
+        for deployment in store.deployments():
+            if which(deployment.name):
+                plans = {release.number: release.plan for release in store.releases(deployment.name)}
+                replicas = [one for one in store.replicas(deployment.name) if one.host == self._spec.host]
+                running += [(deployment.name, plans[one.release]) for one in replicas if one.state in RUNNING]
+        return held(running)
+
+
+def place(deps: Deps, spec: DeploymentSpec, model: Found, draft: Found | None, *, freed: int) -> Placed:
+    """On the machine that the spec names; for `any`, on the known host where the deployment is already, else on the one
+    that holds the weights, else on the one with the most memory free. Raises what `Placing.place` does, and NoFit
+    `no-host-fits`.
+    """
+    if spec.host != ANY:
+        return Placing(deps, spec, freed=freed).place(model, draft)
+    names = [known.host.name for known in deps.store.hosts()]
+    if not names:
+        raise NoFit("no-host-fits", "no host is known", where="--host any", hint="lyc hosts add user@box")
+
+    def tried(name: str) -> Placed | LycError:
+        try:
+            return Placing(deps, dataclasses.replace(spec, host=name), freed=freed).place(model, draft)
+        except LycError as error:
+            return error
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="place") as pool:
+        results = dict(zip(names, pool.map(tried, names), strict=True))
+    fitting = [result for result in results.values() if isinstance(result, Placed)]
+    if not fitting:
+        raise NoFit(
+            "no-host-fits",
+            f"none of {len(names)} known hosts can serve {spec.model}",
+            where="--host any",
+            hint=f"lyc hosts check {names[0]} MODEL",
+            detail=tuple(f"{name}: {error}" for name, error in results.items()),
+        )
+    serving = {one.host for one in deps.store.replicas(spec.name) if one.state in RUNNING}
+    return max(fitting, key=lambda one: (one.host in serving, one.holds, one.surge, one.free))
+
+
+def _task(spec: DeploymentSpec, facts: ModelFacts) -> str:
+    """What the model is served for: what its architecture is for, unless the user names vLLM's runner."""
+    natural = architectures.task(facts)
+    match spec.engine_args.get("runner"):
+        case "generate":
+            return "generate"
+        case "pooling" if natural == "generate":
+            return "embed"
+    return natural
