@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.lab.fixtures import engine_machines, lab, machine, machines
+from tests.lab.fixtures import container_machines, engine_machines, lab, machine, machines
 
-__all__ = ["engine_machines", "lab", "machine", "machines"]
+__all__ = ["container_machines", "engine_machines", "lab", "machine", "machines"]

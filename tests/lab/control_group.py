@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-V1 = ("unified", "systemd", "freezer", "pids", "memory", "cpu", "cpuacct", "devices")
+V1 = ("unified", "systemd", "freezer", "pids", "memory", "cpu", "cpuacct", "devices", "blkio", "cpuset")
 """Hierarchies of a machine with v1 (or hybrid) control groups in which a host has a group of its own."""
 WRITABLE = f"""[Unit]
 Description=The control groups of this host, which nspawn shows read-only
@@ -17,7 +17,7 @@ DefaultDependencies=no
 Before=sysinit.target systemd-journald.service
 [Service]
 Type=oneshot
-ExecStart=sh -c 'for kind in {" ".join(V1[3:])}; do mount -o remount,bind,rw /sys/fs/cgroup/$$kind; done'
+ExecStart=sh -c 'for kind in {" ".join(V1[2:])}; do mount -o remount,bind,rw /sys/fs/cgroup/$$kind; done'
 ExecStart=kill -TERM 1
 """
 """A unit of hosts, with which MemoryMax=, CPUQuota= and DeviceAllow= hold in them. SIGTERM: systemd starts over, and
@@ -40,6 +40,10 @@ class ControlGroup:
     def make(self) -> None:
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
+            for kind in ("cpuset.cpus", "cpuset.mems"):  # empty in a new group, which no process can enter then
+                for group in (folder.parent, folder):
+                    if _text(group / kind) == "\n":
+                        (group / kind).write_text(_text(ROOT / "cpuset" / kind))
 
     def pids(self) -> list[int]:
         """All processes in it and below."""

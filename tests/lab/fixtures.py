@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from lyc.engines.versions import pinned
 from lyc.hosts.environment import UvInstaller
 from lyc.spec.settings import load
+from tests.lab import containers
 from tests.lab.lab import Lab, impossible
 from tests.lab.machine import Machine
 
@@ -71,16 +73,44 @@ def engine_machines(lab: Lab) -> Iterator[Callable[..., list[Machine]]]:
     lent: list[Machine] = []
 
     def borrow(count: int, *, at: str | None = None) -> list[Machine]:
-        build = pinned(on_cpu=True)
-        bin_dir = UvInstaller(load(os.environ).engines, os.environ).bin_dir(build)
-        assert bin_dir, "the engine for the CPU is not installed here: python3 tests/run.py installs it"
-        env = bin_dir.parent
-        try:
-            layer = lab.engine(env, at or f"{ENGINES}/{build.id}/{env.name}")
-        except RuntimeError as error:
-            _cannot(str(error))
-        got = lab.borrow(count, over=(layer,), disk=ENGINE_DISK)
+        got = lend_engines(lab, count, at=at)
         lent.extend(got)
+        return got
+
+    yield borrow
+    lab.give_back(lent, spoiled=True)
+
+
+def lend_engines(lab: Lab, count: int, *, at: str | None = None) -> list[Machine]:
+    """What `engine_machines` lends, for as long as the caller likes; give them back as spoiled."""
+    return lab.borrow(count, over=(engine(lab, at),), disk=ENGINE_DISK)
+
+
+def engine(lab: Lab, at: str | None) -> Path:
+    """The layer with the engine for the CPU. at: where in it; None = below lyc's folder, where lyc would put it."""
+    build = pinned(on_cpu=True)
+    bin_dir = UvInstaller(load(os.environ).engines, os.environ).bin_dir(build)
+    assert bin_dir, "the engine for the CPU is not installed here: python3 tests/run.py installs it"
+    env = bin_dir.parent
+    try:
+        return lab.engine(env, at or f"{ENGINES}/{build.id}/{env.name}")
+    except RuntimeError as error:
+        _cannot(str(error))
+
+
+@pytest.fixture
+def container_machines(lab: Lab) -> Iterator[Callable[[int], list[Machine]]]:
+    """As `engine_machines`, but with Podman and no environment: the engine is in the image `containers.IMAGE`, which
+    each host has already. Takes seconds for each host.
+    """
+    lent: list[Machine] = []
+
+    def borrow(count: int) -> list[Machine]:
+        over = (engine(lab, containers.ENGINE), containers.podman_layer())
+        got = lab.borrow(count, over=over, disk=ENGINE_DISK, plain=(containers.STORE,))
+        lent.extend(got)
+        for machine in got:
+            containers.engine_image(machine)
         return got
 
     yield borrow

@@ -68,13 +68,16 @@ class Lab:
         self._idle: list[Machine] = []
         self._engines: dict[tuple[Path, str], Path] = {}
 
-    def borrow(self, count: int = 1, *, over: Sequence[Path] = (), disk: str = DISK) -> list[Machine]:
+    def borrow(
+        self, count: int = 1, *, over: Sequence[Path] = (), disk: str = DISK, plain: Sequence[str] = ()
+    ) -> list[Machine]:
         """Hosts that nobody else has, on and reachable; new ones are made when there are too few.
 
-        over: layers on the bare file system, the uppermost first (`tests.lab.engine`). disk: the size of a new one's.
+        over: layers on the bare file system, the uppermost first (`tests.lab.engine`). disk, plain: of new
+        ones, see `Machine`.
         """
         layers = (*over, self._base)
-        got = [self._taken(layers) or self._new(layers, disk) for _ in range(count)]
+        got = [self._taken(layers) or self._new(layers, disk, plain) for _ in range(count)]
         for machine in got:
             machine.start()
         for machine in got:
@@ -104,11 +107,12 @@ class Lab:
             self._engines[key] = engine_layer(self.folder / f"engine-{len(self._engines)}", env, at, self._base)
         return self._engines[key]
 
-    def _new(self, layers: Sequence[Path], disk: str) -> Machine:
+    def _new(self, layers: Sequence[Path], disk: str, plain: Sequence[str]) -> Machine:
         numbers = {machine.name for machine in self._machines}
         number = next(number for number in range(1, 100) if f"h{number}" not in numbers)
         public = self.key.with_suffix(".pub").read_text()
-        machine = Machine(self.network, number, self.folder / f"h{number}", layers, public, disk)
+        place = self.folder / f"h{number}"
+        machine = Machine(self.network, number, place, layers, public, disk=disk, plain=plain)
         machine.make()
         self._machines.append(machine)
         return machine
@@ -126,16 +130,16 @@ class Lab:
         """Nothing is left."""
         for machine in self._machines:
             machine.unmake()
-        self._lock.close()
         remove(self.folder)
+        self._lock.close()
 
 
 def sweep(labs: Path) -> None:
     """Remove what runs that were killed left behind."""
     for folder in labs.iterdir():
         if (lock := _held(folder)) is not None:
-            lock.close()
-            remove(folder)
+            with lock:
+                remove(folder)
 
 
 def remove(folder: Path) -> None:
@@ -150,7 +154,10 @@ def remove(folder: Path) -> None:
 
 def _held(folder: Path) -> IO[str] | None:
     """The lock of a lab's folder, if nobody else holds it."""
-    lock = (folder / "lock").open("w")
+    try:
+        lock = (folder / "lock").open("w")
+    except FileNotFoundError:  # it has just gone
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

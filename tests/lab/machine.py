@@ -37,10 +37,18 @@ class Machine:
     """Make one with `Lab.borrow`. name: `h1`, …; address: its IP in the lab."""
 
     def __init__(
-        self, network: Network, number: int, folder: Path, layers: Sequence[Path], public_key: str, disk: str = DISK
+        self,
+        network: Network,
+        number: int,
+        folder: Path,
+        layers: Sequence[Path],
+        public_key: str,
+        *,
+        disk: str = DISK,
+        plain: Sequence[str] = (),
     ) -> None:
         """layers: what its file system consists of but for what it writes itself, the bare one last. disk: its size,
-        of which nothing is taken before it is written.
+        of which nothing is taken before it is written. plain: folders that lie on that disk with no layers below.
         """
         self.network = network
         self.name = f"h{number}"
@@ -48,6 +56,7 @@ class Machine:
         self.folder = folder
         self.layers = tuple(layers)
         self._disk = disk
+        self._plain = tuple(plain)
         self._public_key = public_key
         self._group = ControlGroup(f"{network.name}/{self.name}")
         self._shapers = ControlGroup(f"{network.name}/{self.name}-shaper")
@@ -73,8 +82,13 @@ class Machine:
         work.mkdir()
         layers = f"lowerdir={':'.join(map(str, self.layers))},upperdir={upper},workdir={work}"
         run("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
+        for path in self._plain:
+            self._on_disk(path).mkdir()
         self._identify()
         self.network.plug(self.name, self.address)
+
+    def _on_disk(self, path: str) -> Path:
+        return self.folder / "disk" / path.strip("/").replace("/", "-")
 
     def _identify(self) -> None:
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
@@ -121,7 +135,8 @@ class Machine:
             "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", f"--hostname={self.name}",
             f"--machine={self.network.name}-{self.name}", "--register=no", "--keep-unit", "--resolv-conf=off",
             f"--network-namespace-path={self.network.of(self.name)}", "--timezone=off", "--link-journal=no",
-            "--console=read-only", "--capability=CAP_NET_ADMIN",
+            "--console=read-only", "--capability=CAP_NET_ADMIN", "--system-call-filter=@keyring",
+            *(f"--bind={self._on_disk(path)}:{path}" for path in self._plain),
         ]  # fmt: skip
         with (self.folder / "console.log").open("ab") as log:
             self._boot = subprocess.Popen(
@@ -236,11 +251,14 @@ class Machine:
 
     def shell(self, script: str, *, stdin: str = "") -> str:
         """Run a script in it as root, without SSH. Raises RuntimeError with its output if it fails."""
+        return run(*self.entered("sh", "-c", script), stdin=stdin)
+
+    def entered(self, *argv: str) -> list[str]:
+        """argv, run in it as root, without SSH and outside of its control groups. Raises RuntimeError if it is off."""
         leader = self.leader()
         if leader is None:
             raise RuntimeError(f"{self.name} is off")
-        inside = ("-m", "-u", "-i", "-n", "-p", "-r", "-w")
-        return run("nsenter", "-t", str(leader), *inside, "sh", "-c", script, stdin=stdin)
+        return ["nsenter", f"--target={leader}", "-m", "-u", "-i", "-n", "-p", "-r", "-w", *argv]
 
     def boot_id(self) -> str:
         """Looked at from outside: what enters a host that goes down may hang, for its PID 1 is ending. Empty if off."""

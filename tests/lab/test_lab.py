@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.containers import ENGINE, IMAGE
 from tests.lab.control_group import ControlGroup
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
@@ -100,11 +101,14 @@ def round_trip(machine: Machine) -> float:
 
 
 def test_slow_link(machine: Machine) -> None:
-    fast = min(round_trip(machine) for _ in range(3))
+    fast = min(round_trip(machine) for _ in range(5))
     machine.shape(delay_ms=100)
-    assert 0.3 < min(round_trip(machine) for _ in range(2)) - fast < 1.0
+    slow = min(round_trip(machine) for _ in range(3))
+    assert slow - fast > 0.3  # two there and back: the connection, the banner
     machine.shape()
-    assert min(round_trip(machine) for _ in range(3)) - fast < 0.1
+    deadline = time.monotonic() + 20
+    while round_trip(machine) - fast > 0.1:  # another load of this machine may be behind one of them
+        assert time.monotonic() < deadline
 
 
 def test_full_disk(machine: Machine) -> None:
@@ -180,6 +184,21 @@ def test_hosts_with_an_engine(engine_machines: Callable[..., list[Machine]]) -> 
     one.shell("rm -rf /var/lib/lyc")
     assert one.shell("ls /var/lib").split().count("lyc") == 0
     assert two.shell(f"ls {at}/lyc-complete {at}/lib/python3*/site-packages/torch/__init__.py")
+
+
+@pytest.mark.engine
+def test_hosts_with_containers(container_machines: Borrow) -> None:
+    (machine,) = container_machines(1)
+    run = (
+        f"systemd-run --pipe --wait --quiet -p Delegate=yes podman run --rm --cgroups=split --entrypoint=python {IMAGE}"
+    )
+    script = "import ctypes, sys; ctypes.CDLL('libnuma.so.1'); print(sys.prefix, open('/proc/1/comm').read())"
+    assert machine.shell(f'{run} -c "{script}"') == f"{ENGINE} python\n\n"
+    grow = f"{run.replace('--rm', '--rm --memory=60m')} -c 'bytearray(100 << 20)'"
+    with pytest.raises(RuntimeError, match="ended with 137"):
+        machine.shell(grow)
+    machine.reboot()
+    assert machine.shell("podman images --format '{{.Repository}}:{{.Tag}}'") == f"{IMAGE}\n"
 
 
 KILLED = """
