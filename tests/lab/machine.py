@@ -22,6 +22,7 @@ from tests.lab.network import SUBNET, Network, run, system_python
 
 CARDS = "lab-cards"
 DISK = "4G"
+BOOT_ID = "proc/sys/kernel/random/boot_id"
 SSHD_SECONDS = 60.0
 BOOT = f'{ENTER}while :; do "$@"; [ $? = 133 ] || exit; done'
 """nspawn ends with 133 where the host asked for a reboot; somebody has to start it again."""
@@ -264,7 +265,7 @@ class Machine:
         """Looked at from outside: what enters a host that goes down may hang, for its PID 1 is ending. Empty if off."""
         leader = self.leader()
         try:
-            return Path(f"/proc/{leader}/root/proc/sys/kernel/random/boot_id").read_text().strip() if leader else ""
+            return Path("/proc", str(leader), "root", BOOT_ID).read_text().strip() if leader else ""
         except OSError:
             return ""
 

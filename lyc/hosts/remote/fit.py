@@ -35,7 +35,7 @@ def fits(account: str, wish: str, root: str, oldest: str, newest: str) -> bool:
         paths.append(Path(sysconfig.get_path("include")) / "Python.h")
     if not all(path.exists() for path in paths):
         return False
-    at_home = str(paths[0]).startswith(("/root/", "/home/"))
+    at_home = paths[0].parts[1] in ("root", "home")
     return account == "user" or (not at_home and all(open_to_all(path, Path(root).resolve()) for path in paths))
 
 
