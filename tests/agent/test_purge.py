@@ -27,7 +27,7 @@ def test_purge(hosted: Hosted) -> None:
     assert done == {"stopped": ["mine-1.1"], "removed": ["mine-1.1", "theirs-1.1"]}
     assert hosted.machine.shell(f"ls {ROOT}/replicas") == ""
     assert hosted.machine.shell("ls /etc/systemd/system/ | grep 'lyc-replica@[a-z]' || true") == ""
-    assert hosted.call("purge", request={"owner": "me"}) == {"stopped": [], "removed": []}
     hosted.call("unlock", request={"force": True})
+    assert hosted.call("purge", request={"owner": "me"}) == {"stopped": [], "removed": []}
     with pytest.raises(Refusal):
         hosted.call("purge", request={})

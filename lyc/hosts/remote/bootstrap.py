@@ -28,10 +28,13 @@ from lyc.hosts.remote.steps import NO_PYTHON, TAKEN, Ground, Step, check, do, st
 from lyc.hosts.ssh.remote import SshRemote, last_lines
 from lyc.hosts.ssh.target import last_line
 from lyc.records.host import Completed, RemoteFacts
+from lyc.units import KIB, MIB, show_bytes
 
 CHECK_SECONDS, STEP_SECONDS, PURGE_SECONDS = 60.0, 900.0, 300.0
 RATE = 64 << 10
 """A step may take a second more for each 64 KiB that goes along."""
+LEAST_FREE = 256 * MIB
+"""With less, what failed is taken to have failed for it: uv alone unpacks to 40 MB, a Python to 100."""
 Say = Callable[[str], None]
 
 
@@ -181,7 +184,23 @@ class Bootstrap:
                 hint=install_words(self._facts.os_id, "python3 python3-dev"),
                 detail=detail,
             )
+        if (free := self._free()) is not None and free < LEAST_FREE:
+            raise Failed(
+                "no-space-on-host",
+                f"there is not enough space on {self._address}",
+                why=f"{show_bytes(free)} are free where {self._rights.root} is",
+                where=self._where,
+                hint=f"on the host: df -h {self._rights.root.parent}",
+                detail=detail,
+            )
         raise self._error("bootstrap-failed", f"{step.said}: {why or f'it ended with {done.code}'}", detail)
+
+    def _free(self) -> int | None:
+        """Bytes that may be written there; None where that cannot be told."""
+        script = 'cd "$1" && df -Pk . | tail -n 1'
+        done = self._remote.run(["sh", "-c", script, "sh", str(self._rights.root.parent)], check=False)
+        words = done.stdout.decode(errors="replace").split()
+        return int(words[-3]) * KIB if len(words) >= 6 and words[-3].isdigit() else None
 
     def _make_python(self, step: Step) -> Completed:
         """One that is there if any fits; else uv fetches one, by our way out if the host has none."""

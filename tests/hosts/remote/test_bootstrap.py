@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +210,28 @@ def test_another_account_of_the_name(login: Login, machine: Machine) -> None:
         assert machine.shell("getent passwd lyc")
     finally:
         machine.shell("userdel -r lyc 2>/dev/null || true")
+
+
+def test_a_full_disk(login: Login, machine: Machine) -> None:
+    controller = login("root")
+    machine.fill(leave=8 << 20)
+    try:
+        with pytest.raises(Failed) as caught:
+            controller.prepare()
+        assert caught.value.ref == "no-space-on-host"
+    finally:
+        machine.unfill()
+    assert controller.purge()
+
+
+def test_two_controllers_at_once(login: Login, machine: Machine, undisturbed: str) -> None:
+    both = login("root"), login("ubuntu")
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(Controller.prepare, both))
+    assert made[0].prepared
+    assert made[0].prepared.program == made[1].prepared.program  # type: ignore[union-attr]
+    assert machine.shell(SETTLED) == undisturbed
+    assert both[0].purge()
 
 
 def test_a_host_that_another_controller_works_on(login: Login, machine: Machine) -> None:
