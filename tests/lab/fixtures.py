@@ -16,7 +16,7 @@ import pytest
 from lyc.engines.versions import pinned
 from lyc.hosts.environment import UvInstaller
 from lyc.spec.settings import load
-from tests.lab import containers
+from tests.lab import podman
 from tests.lab.lab import Lab, impossible
 from tests.lab.machine import Machine
 
@@ -100,17 +100,17 @@ def engine(lab: Lab, at: str | None) -> Path:
 
 @pytest.fixture
 def container_machines(lab: Lab) -> Iterator[Callable[[int], list[Machine]]]:
-    """As `engine_machines`, but with Podman and no environment: the engine is in the image `containers.IMAGE`, which
+    """As `engine_machines`, but with Podman and no environment: the engine is in the image `podman.IMAGE`, which
     each host has already. Takes seconds for each host.
     """
     lent: list[Machine] = []
 
     def borrow(count: int) -> list[Machine]:
-        over = (engine(lab, containers.ENGINE), containers.podman_layer())
-        got = lab.borrow(count, over=over, disk=ENGINE_DISK, plain=(containers.STORE,))
+        over = (engine(lab, podman.ENGINE), podman.layer())
+        got = lab.borrow(count, over=over, disk=ENGINE_DISK, plain=(podman.STORE,))
         lent.extend(got)
         for machine in got:
-            containers.engine_image(machine)
+            podman.engine_image(machine)
         return got
 
     yield borrow

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.containers import ENGINE, IMAGE
 from tests.lab.control_group import ControlGroup
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
+from tests.lab.podman import ENGINE, IMAGE
 from tests.lab.rootfs import cache
 
 pytestmark = pytest.mark.slow
