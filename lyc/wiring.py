@@ -193,6 +193,7 @@ def _remote_sites(
             reach.reaches,
             environ=controller.environ,
             egress=Egress(target, controller.environ),
+            host=host.name,
         )
         bundle = places(controller.environ, Path(sys.prefix)).bundle
         weights = RemoteCache(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,8 @@ from lyc.hosts.uv_run import UvFailed, heard
 from lyc.records.plan import EngineBuild
 
 STATE_SECONDS, FILES_SECONDS = 60.0, 600.0
+SEEN_SECONDS = 30.0
+"""For so long an environment that was seen complete is taken to be: a deploy asks several times."""
 CERTIFICATES = "lyc-certificates.pem"
 
 
@@ -29,7 +32,7 @@ class RemoteInstaller:
 
     agent, python: of the prepared host, its program and the version of its interpreter (`3.11`); both are asked anew
     for each call. reaches: URL → whether it answers from there. environ: of this machine, whose indexes and
-    certificates uv there is told. egress: a way out for a host that has none; None = none is lent.
+    certificates uv there is told. egress: a way out for a host that has none; None = none is lent. host: its name.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class RemoteInstaller:
         *,
         environ: Mapping[str, str],
         egress: Egress | None,
+        host: str,
         recipes: Callable[[EngineBuild], Recipe] = recipe,
     ) -> None:
         self._agent = agent
@@ -47,15 +51,17 @@ class RemoteInstaller:
         self._reaches = reaches
         self._environ = environ
         self._egress = egress
+        self._host = host
         self._recipes = recipes
         self._known: dict[str, frozenset[str]] = {}
+        self._seen: dict[str, float] = {}
 
     def folder(self, build: EngineBuild) -> PurePosixPath:
         """Where the environment of a build lies on the host, whether it is there or not. No round trip."""
         return self._agent().root / "engines" / self._name(build)
 
     def bin_dir(self, build: EngineBuild) -> Path | None:
-        """See the port. One round trip until it was seen complete, none after: `install` looks again."""
+        """See the port. One round trip until it was seen complete, none after that: `install` looks again."""
         there = self._name(build) in self._known or self._look(build)["complete"]
         return Path(self.folder(build) / "bin") if there else None
 
@@ -69,9 +75,11 @@ class RemoteInstaller:
         Raises Failed `no-space-for-engine`, `engine-install-failed`, `environment-taken`, Unreachable
         `engine-download-failed`, `no-way-out-lent`, and what `Agent.call` raises.
         """
-        self._known.pop(self._name(build), None)
-        if not self._look(build)["complete"]:
-            self._install(build, say)
+        name = self._name(build)
+        if time.monotonic() - self._seen.get(name, -SEEN_SECONDS) >= SEEN_SECONDS:
+            self._known.pop(name, None)
+            if not self._look(build)["complete"]:
+                self._install(build, say)
         return Path(self.folder(build) / "bin")
 
     def _name(self, build: EngineBuild) -> str:
@@ -86,6 +94,7 @@ class RemoteInstaller:
         seen = self._agent().call("environment", "state", request={"folder": name}, timeout=STATE_SECONDS)
         if seen["complete"]:
             self._known[name] = frozenset(map(distribution, seen["distributions"]))
+            self._seen[name] = time.monotonic()
         return seen
 
     def _install(self, build: EngineBuild, say: Say) -> None:
@@ -99,7 +108,13 @@ class RemoteInstaller:
 
             def at(proxies: Mapping[str, str]) -> _There:
                 return _There(
-                    agent, name, version, token, variables=where.variables | dict(proxies), bundle=where.bundle
+                    agent,
+                    name,
+                    version,
+                    token,
+                    variables=where.variables | dict(proxies),
+                    bundle=where.bundle,
+                    mend=f"lyc hosts prune {self._host}",
                 )
 
             try:
@@ -135,8 +150,6 @@ class _There:
     is lent among them. bundle: certificates of this machine to trust there.
     """
 
-    mend = "lyc hosts prune NAME"
-
     def __init__(
         self,
         agent: Agent,
@@ -146,9 +159,11 @@ class _There:
         *,
         variables: Mapping[str, str],
         bundle: Path | None,
+        mend: str,
     ) -> None:
         self.folder = agent.root / "engines" / name
         self.version = version
+        self.mend = mend
         self._agent = agent
         self._about = {"folder": name, "token": token}
         self._bundle = bundle

@@ -17,6 +17,11 @@ from lyc.hosts.pip_places import uv_places
 NEAR = "places.lyc.invalid"
 """A name that no machine has (RFC 6761): the folders of the machine that the controller runs on."""
 PYPI = "https://pypi.org/simple"
+_OWN = (
+    "pypi.org", "files.pythonhosted.org", "download.pytorch.org", "download-r2.pytorch.org", "github.com",
+    "objects.githubusercontent.com", "release-assets.githubusercontent.com",
+)  # fmt: skip
+"""Where uv goes by itself. A network that answers for these names with an inner mirror means it so."""
 _SEPARATORS = {
     "UV_FIND_LINKS": ",", "UV_DEFAULT_INDEX": None, "UV_INDEX_URL": None, "UV_INDEX": " ", "UV_EXTRA_INDEX_URL": " ",
     "UV_PYTHON_INSTALL_MIRROR": None, "UV_PYTHON_DOWNLOADS_JSON_URL": None,
@@ -33,7 +38,8 @@ _PORTS = {"http": 80, "https": 443}
 class Places:
     """variables: for uv on the host; they may hold credentials, so they travel by stdin. told: the places of wheels
     that the user named, in words, or "". folders: of this machine, among them. servers: (name, port) of every place
-    that is a server. index: the address that stands for all. bundle: certificates to trust, as configured here.
+    that is a server, and of those that uv goes to by itself. index: the address that stands for all. bundle:
+    certificates to trust, as configured here.
     """
 
     variables: dict[str, str]
@@ -56,7 +62,7 @@ def places(environ: Mapping[str, str], prefix: Path) -> Places:
     variables = {name: known[name] for name in _PLAIN if known.get(name)}
     variables |= {name: value for name, value in known.items() if _is_credential(name) and value}
     folders: list[Path] = []
-    servers: set[tuple[str, int]] = set()
+    servers: set[tuple[str, int]] = {(name, 443) for name in _OWN}
     for name, separator in _SEPARATORS.items():
         words = [word for word in (known.get(name) or "").split(separator or " ") if word.strip()]
         if words:

@@ -72,7 +72,7 @@ class Small:
         remote = self.controller.remote
         return RemoteInstaller(
             lambda: prepared.agent(remote), lambda: prepared.python, lambda: self.reaches, environ=known,
-            egress=Egress(remote.target, known) if lend else None, recipes=lambda _: self.recipe,
+            egress=Egress(remote.target, known) if lend else None, recipes=lambda _: self.recipe, host="gpu1",
         )  # fmt: skip
 
     def install(self, **environ: str) -> Path:
@@ -255,7 +255,7 @@ def test_a_wheel_that_is_not_the_locked_one(small: Small) -> None:
 def test_no_space(small: Small) -> None:
     small.recipe = replace(small.recipe, installed_bytes=1 << 60)
     error = small.refusal()
-    assert (error.ref, error.hint) == ("no-space-for-engine", "lyc hosts prune NAME")
+    assert (error.ref, error.hint) == ("no-space-for-engine", "lyc hosts prune gpu1")
 
 
 class Slow(SimpleHTTPRequestHandler):
