@@ -61,7 +61,7 @@ class _Pull:
         self._origin = origin
         self._total = sum(each.size for each in wanted)
         self._queue = deque(sorted(wanted, key=lambda each: -each.size))
-        self._at: dict[str, int] = {each.path: 0 for each in wanted}
+        self._at = {w.path: w.size if self._known(w) else min(w.size, store.arrived(w.key)) for w in wanted}
         self._digests: dict[str, str] = {}
         self._failed: list[BaseException] = []
         self._stop = threading.Event()

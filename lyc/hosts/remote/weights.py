@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from lyc.agent.manifest import File, digest_of, manifest_text
-from lyc.errors import LycError, Unreachable
+from lyc.errors import Failed, LycError, Unreachable
 from lyc.hosts.remote.calls import Agent
 from lyc.hosts.remote.push import Missing, Push
 from lyc.ports import ByteProgress, ModelCache, Source
@@ -27,8 +27,8 @@ LEND_SECONDS = 3600.0
 TRIES = 6
 """In a row that bring nothing."""
 _TICK_SECONDS = 0.25
-_PASSING = {"host-unreachable", "cut-short", "blobs-missing", "fetch-expired"}
-"""After these the next try goes on where it was."""
+_PASSING = {"host-unreachable", "cut-short", "fetch-expired", "agent-failed"}
+"""After these the next try goes on where it was. The last: somebody killed it there, as the kernel does for memory."""
 T = TypeVar("T")
 
 
@@ -74,21 +74,25 @@ class RemoteCache:
             return found
 
         def once() -> Snapshot:
-            files = self._pulled(source, listing, progress, tell)
-            return self._link(listing, files or self._pushed(source, listing, progress, tell))
+            files = self._pulled(source, listing, progress, tell) or self._pushed(source, listing, progress, tell)
+            return self._link(listing, files, progress, tell)
 
-        return self._again(once, lambda: 0, lambda: progress(listing.size, listing.size), tell)
+        try:
+            return once()
+        except Unreachable as error:
+            if error.ref != "blobs-missing":
+                raise
+            return once()  # somebody made room there meanwhile
 
     def have(self, listing: Listing) -> Snapshot | None:
         """See the port. One round trip to the host."""
-        if all(file.digest for file in listing.files):
-            request = {"digest": digest_of(manifest_text(map(_file, listing.files)))}
-        else:
-            request = {"listing": listing.key}
-        found = self._agent().call("have", request=request)
+        known = _known(listing)
+        digest = {"digest": digest_of(manifest_text(map(_file, listing.files)))} if known else {"listing": listing.key}
+        found = self._agent().call("have", request=digest)
         if not found["path"]:
             return None
-        return Snapshot(listing.ref, str(found["digest"]), Path(found["path"]), listing.size)
+        files = _plain(listing.files) if known else ()
+        return Snapshot(listing.ref, str(found["digest"]), Path(found["path"]), listing.size, files)
 
     def use(self, digest: str) -> Path | None:
         """See the port."""
@@ -104,7 +108,7 @@ class RemoteCache:
         def heard(document: dict[str, Any]) -> None:
             nonlocal done
             if document.get("t") == "progress":
-                done = int(document["done"])
+                done = max(done, int(document["done"]))
                 progress(done, int(document["total"]))
 
         def once() -> tuple[SourceFile, ...] | None:
@@ -146,16 +150,15 @@ class RemoteCache:
         self, source: Source, listing: Listing, progress: ByteProgress, say: Callable[[str], None]
     ) -> tuple[SourceFile, ...]:
         """The files, sent from here: out of the folder that they lie in, or fetched into the cache of this machine."""
-        files, places = self._here(source, listing, progress, say)
-        sizes = {digest: size for digest, size, _ in places}
-        paths = {digest: path for digest, _, path in places}
+        files, place = self._here(source, listing, progress, say)
         rows = [{"path": file.path, "size": file.size, "digest": file.digest} for file in files]
-        total, done = sum(sizes.values()), 0
+        total, done = sum({file.digest: file.size for file in files}.values()), 0
+        say(f"pushing {show_bytes(total)} to the host")
 
         def once() -> None:
             nonlocal done
             found = self._agent().call("missing", request={"files": rows})["missing"]
-            absent = [Missing(row["digest"], row["size"], row["offset"], paths[row["digest"]]) for row in found]
+            absent = [Missing(row["digest"], row["size"], row["offset"], place(row["digest"])) for row in found]
             before = total - sum(each.size - each.offset for each in absent)
 
             def heard(count: int) -> None:
@@ -166,29 +169,41 @@ class RemoteCache:
             heard(0)
             if absent and not Push(self._agent(), absent, heard).run():
                 raise Unreachable("cut-short", "not every file arrived whole", hint="deploy again: what came is kept")
+            heard(total)
 
-        say(f"pushing {show_bytes(total)} to the host")
         self._again(once, lambda: done, lambda: progress(done, total), say)
         return files
 
     def _here(
         self, source: Source, listing: Listing, progress: ByteProgress, say: Callable[[str], None]
-    ) -> tuple[tuple[SourceFile, ...], tuple[tuple[str, int, Path], ...]]:
-        """The files with their digests, and where each content lies on this machine: (digest, size, path)."""
-        if all(file.digest for file in listing.files):
-            there = [(str(file.digest), file.size, source.local_path(listing, file)) for file in listing.files]
-            places = tuple((digest, size, path) for digest, size, path in there if path is not None)
-            if len(places) == len(there):
-                return listing.files, places
-        here = self._local.snapshot(source, listing, progress, say)
-        return here.files, tuple((str(file.digest), file.size, here.path / file.path) for file in here.files)
+    ) -> tuple[tuple[SourceFile, ...], Callable[[str], Path]]:
+        """The files with their digests, and where each content lies on this machine, by its digest."""
+        if _known(listing) and all(source.local_path(listing, file) for file in listing.files):
+            listed = {str(file.digest): file for file in listing.files}
 
-    def _link(self, listing: Listing, files: tuple[SourceFile, ...]) -> Snapshot:
+            def place(digest: str) -> Path:
+                path = source.local_path(listing, listed[digest])
+                if path is None:
+                    raise _changed(listing, listed[digest])
+                return path
+
+            return listing.files, place
+        here = self._local.snapshot(source, listing, progress, say)
+        paths = {str(file.digest): here.path / file.path for file in here.files}
+        return here.files, lambda digest: paths[digest]
+
+    def _link(
+        self, listing: Listing, files: Sequence[SourceFile], progress: ByteProgress, say: Callable[[str], None]
+    ) -> Snapshot:
         text = manifest_text(map(_file, files))
-        whole = all(file.digest for file in listing.files)
-        request = {"manifest": text, "listing": None if whole else listing.key}
-        path = self._agent().call("link", request=request)["path"]
-        return Snapshot(listing.ref, digest_of(text), Path(path), listing.size, files)
+        request = {"manifest": text, "listing": None if _known(listing) else listing.key}
+        path: str = self._again(
+            lambda: self._agent().call("link", request=request)["path"],
+            lambda: 0,
+            lambda: progress(listing.size, listing.size),
+            say,
+        )
+        return Snapshot(listing.ref, digest_of(text), Path(path), listing.size, _plain(files))
 
     def _again(
         self, attempt: Callable[[], T], mark: Callable[[], int], tick: Callable[[], None], say: Callable[[str], None]
@@ -215,6 +230,26 @@ class RemoteCache:
             for _ in range(round(seconds / _TICK_SECONDS)):
                 tick()
                 self._pause(_TICK_SECONDS)
+
+
+def _known(listing: Listing) -> bool:
+    """Whether its digest is known before anything is fetched."""
+    return all(file.digest for file in listing.files)
+
+
+def _plain(files: Sequence[SourceFile]) -> tuple[SourceFile, ...]:
+    """As a manifest names them."""
+    return tuple(SourceFile(file.path, file.size, file.digest) for file in sorted(files, key=lambda file: file.path))
+
+
+def _changed(listing: Listing, file: SourceFile) -> Failed:
+    return Failed(
+        "source-changed",
+        f"{file.path} changed while it was sent",
+        why="something still writes there",
+        where=str(listing.ref),
+        hint="deploy again once it is complete",
+    )
 
 
 def _file(file: SourceFile) -> File:
