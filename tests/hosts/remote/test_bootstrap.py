@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,14 @@ from lyc.hosts.remote.bootstrap import Bootstrap, agent_of
 from lyc.hosts.remote.egress import Egress
 from tests.hosts.remote.controllers import Controller, controller_of
 from tests.hosts.ssh.server import awaited
-from tests.lab.fixtures import lab, machine, machines
+from tests.lab.fixtures import lab
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
 
-__all__ = ["lab", "machine", "machines"]
+__all__ = ["lab"]
 pytestmark = pytest.mark.slow
 PLACES = "/etc /usr/local /home /var/lib /var/spool /var/mail"
-LISTING = f"find {PLACES} /run/systemd/transient -printf '%p %M %U %G %l\\n' 2>/dev/null | LC_ALL=C sort; getent group"
+LISTING = f"find {PLACES} -printf '%p %M %U %G %l\\n' 2>/dev/null | LC_ALL=C sort; getent group"
 """What is there, but for times: passwd and its like are written anew by whoever adds an account."""
 TIMED = "find /var/lib/lyc /etc/systemd -printf '%p %M %u %g %s %T@ %C@ %l\\n' | LC_ALL=C sort"
 ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
@@ -34,11 +35,26 @@ CHURN = ("/var/lib/systemd/", "/var/lib/private", "/var/lib/sudo")
 Login = Callable[[str], Controller]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def machine(lab: Lab) -> Iterator[Machine]:
+    """One for all tests, each of which leaves it bare."""
+    machines = lab.borrow(1)
+    yield machines[0]
+    lab.give_back(machines)
+
+
+@pytest.fixture(scope="module")
 def login(lab: Lab, machine: Machine) -> Iterator[Login]:
-    """A controller by the account of a name."""
+    """The controller by the account of a name."""
     with ExitStack() as stack:
-        yield lambda user: stack.enter_context(controller_of(lab, machine, user))
+        yield cache(lambda user: stack.enter_context(controller_of(lab, machine, user)))
+
+
+@pytest.fixture(autouse=True)
+def heard(login: Login) -> None:
+    """What was said in earlier tests is forgotten."""
+    for user in ("root", "ubuntu", "plain"):
+        login(user).said.clear()
 
 
 def listing(machine: Machine) -> list[str]:
@@ -92,14 +108,11 @@ SETTLED = "find /var/lib/lyc /etc/systemd -printf '%p %M %u %g %s %l\\n' | LC_AL
 
 
 @pytest.fixture(scope="module")
-def undisturbed(lab: Lab) -> str:
+def undisturbed(login: Login, machine: Machine) -> str:
     """What a host that was prepared without a disturbance holds."""
-    (machine,) = lab.borrow(1)
-    with controller_of(lab, machine) as controller:
-        controller.prepare()
-        found = machine.shell(SETTLED)
-        controller.purge()
-    lab.give_back([machine])
+    login("root").prepare()
+    found = machine.shell(SETTLED)
+    login("root").purge()
     return found
 
 
