@@ -96,6 +96,19 @@ class EngineInstaller(Protocol):
         ...
 
 
+class Images(Protocol):
+    """Images of containers, on one machine."""
+
+    def provide(self, image: str, say: Callable[[str], None], *, cards: bool) -> str:
+        """Make it be there, and return what names this very image for good. Quick where it is. cards: whether its
+        container shall get some.
+
+        Raises NotFound `no-such-image`, NotAuthorised `image-denied`, Unreachable `registry-unreachable`, Failed
+        `no-container-runtime`, `no-cards-in-containers`, `no-space`, `image-not-pulled`.
+        """
+        ...
+
+
 class Supervisor(Protocol):
     """Keeps processes on one host, alive beyond the controller that started them."""
 
@@ -142,6 +155,9 @@ class Site(Protocol):
 
     @property
     def installer(self) -> EngineInstaller: ...
+
+    @property
+    def images(self) -> Images: ...
 
     @property
     def cache(self) -> ModelCache: ...

@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from lyc.agent import cards
+from lyc.agent import cards, containers
+from lyc.agent.answer import Refused
 from lyc.agent.folder import Document, Folder, named, number, read
 from lyc.agent.root import ACCOUNT, Root
-from lyc.agent.shim import KILLED_FOR_MEMORY, oom_kills, start_ticks, write_atomically
+from lyc.agent.shim import KILLED_FOR_MEMORY, engine_code, oom_kills, start_ticks, write_atomically
 from lyc.agent.units import GAVE_UP
 
 CRASHES = 5
@@ -85,9 +86,13 @@ def launch(root: Root, arguments: list[str]) -> NoReturn:
         _note(folder, record | {"state": "waiting"})
         _say(f"lyc: crash {failed} of {CRASHES}; it is started again in {seconds:g} s")
         time.sleep(seconds)
+    with contextlib.suppress(Refused):  # where one is left, its name cannot be had, and that is said then
+        containers.remove(folder, spec)
     now = {"state": "running", "starts": record["starts"] + 1, "uptime": uptime(), "oom_kills": oom_kills()}
     _note(folder, record | now)
     _ready()
+    if "run" in spec:
+        _execute(spec["run"], spec["run_env"])
     _become(folder, spec)
 
 
@@ -127,6 +132,10 @@ def _become(folder: Folder, spec: Document) -> NoReturn:
     )
     for name, value in LOOPBACK.items():
         env.setdefault(name, value)
+    _execute(argv, env)
+
+
+def _execute(argv: list[str], env: Mapping[str, str]) -> NoReturn:
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored, signal.SIG_DFL)  # Python ignores them, and an ignored signal stays so
     try:
@@ -151,10 +160,16 @@ def redirected(word: str, moved: Mapping[str, str]) -> str:
 def ended(root: Root, arguments: list[str]) -> NoReturn:
     """Note how the engine ended, as systemd tells it (ExecStopPost). Says nothing but why, where that is known."""
     folder = named(root, arguments[0])
+    spec = folder.spec() or {}
+    try:  # of a client that was killed, its container is left
+        containers.remove(folder, spec)
+    except Refused as refused:
+        _say(f"lyc: {refused.document['what']}: {refused.document['why']}")
     record = read(folder.path / "process.json")
     if record is None or record.get("state") != "running":
         sys.exit(0)
     code = exit_code(os.environ.get("EXIT_CODE", ""), os.environ.get("EXIT_STATUS", ""))
+    code = engine_code(code) if "run" in spec and code is not None else code
     result = os.environ.get("SERVICE_RESULT", "")
     short = oom_kills() > number(record, "oom_kills")
     if result == "oom-kill" or (short and code == -signal.SIGKILL):

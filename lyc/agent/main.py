@@ -22,8 +22,8 @@ COMMANDS: Mapping[str, str] = {
     "launch": "launch", "ended": "launch",
     # weights
     "have": "weights", "missing": "weights", "receive": "weights", "link": "weights", "pull": "pull", "prune": "prune",
-    # engine environments
-    "environment": "environments", "uv": "environments",
+    # engine environments, and images that hold one
+    "environment": "environments", "uv": "environments", "image": "images",
     # the host itself
     "lock": "lock", "unlock": "lock", "lease": "lease", "lease-check": "lease", "purge": "purge", "use": "use",
 }  # fmt: skip

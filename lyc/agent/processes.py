@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lyc.agent import shimmed, systemd
+from lyc.agent import containers, shimmed, systemd
 from lyc.agent.answer import Refused, read_request
 from lyc.agent.folder import Document, Folder, file_name, folders, named, number
 from lyc.agent.loopback import free_port, is_free
@@ -26,7 +26,7 @@ PORT = "{port}"
 def start(root: Root, _arguments: Sequence[str]) -> dict[str, Any]:
     """Start what the request describes unless it is kept here already → `{"port"}`; null where argv names none.
 
-    Raises Refused `bad-request`, `not-the-owner`, `no-free-port`, and what the keeper raises.
+    Raises Refused `bad-request`, `not-the-owner`, `no-free-port`, and what the keeper and `containers.put` raise.
     """
     request = read_request()
     folder = named(root, str(request.get("id")))
@@ -42,6 +42,9 @@ def start(root: Root, _arguments: Sequence[str]) -> dict[str, Any]:
         port = _port(root, folder, before) if any(PORT in word for word in spec["argv"]) else None
         argv = [word.replace(PORT, str(port)) for word in spec["argv"]]
         spec |= {"port": port, "argv": argv, "files": sorted(private)}
+        if spec["image"] is not None:
+            spec = containers.put(root, folder, spec, private)
+            containers.remove_others(root, spec, lambda other: _kept(root, named(root, other)))
         if root.systemd:
             systemd.start(folder, spec, private)
         else:
@@ -63,6 +66,7 @@ def stop(root: Root, arguments: Sequence[str]) -> dict[str, Any]:
         raise Refused("bad-request", "stop takes ID --grace SECONDS")
     (systemd if root.systemd else shimmed).stop(folder, max(0.0, grace))
     spec = folder.spec()
+    containers.remove(folder, spec)
     return {"process": looking(root).statuses([(folder, spec)])[0] if spec is not None else None}
 
 
@@ -83,6 +87,7 @@ def remove(root: Root, arguments: Sequence[str]) -> dict[str, Any]:
             hint = "stop it first"
             raise Refused("still-running", f"{folder.identity} still runs, or is about to be started again", hint=hint)
         with _alone(root):
+            containers.remove(folder, folder.spec())
             if root.systemd:
                 systemd.remove(folder)
             gone = root.replicas / f".gone-{folder.identity}-{secrets.token_hex(4)}"
@@ -104,22 +109,21 @@ def statuses(root: Root, owner: str, look: systemd.Look | shimmed.Look) -> Seque
 
 
 def wanted(request: Document) -> Document:
-    """What a request asks for, as `spec.json` keeps it. Raises Refused `bad-request`, `no-containers`."""
+    """What a request asks for, as `spec.json` keeps it. Raises Refused `bad-request`."""
     argv, env, devices = request.get("argv"), request.get("env") or {}, request.get("devices")
-    socket, owner = request.get("socket"), request.get("owner")
+    socket, owner, image = request.get("socket"), request.get("owner"), request.get("image")
     sound = (
-        argv and _are(argv, str) and argv[0].startswith("/"),
+        argv and _are(argv, str) and (argv[0].startswith("/") or image is not None),
         isinstance(env, dict) and _are([*env.values()], str),
         devices is None or _are(devices, int),
         socket is None or isinstance(socket, str),
         isinstance(owner, str) and owner,
+        image is None or (isinstance(image, str) and not image.startswith("-")),
     )
-    for name, is_sound in zip(("argv", "env", "devices", "socket", "owner"), sound, strict=True):
+    for name, is_sound in zip(("argv", "env", "devices", "socket", "owner", "image"), sound, strict=True):
         if not is_sound:
             raise Refused("bad-request", f"{name!r} of the request is not what it should be")
-    if request.get("image") is not None:
-        raise Refused("no-containers", "this program does not run containers")
-    return {"owner": owner, "socket": socket, "argv": argv, "env": env, "devices": devices}
+    return {"owner": owner, "socket": socket, "argv": argv, "env": env, "devices": devices, "image": image}
 
 
 def _are(values: object, kind: type) -> bool:

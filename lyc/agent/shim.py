@@ -4,7 +4,8 @@ Standard library only and a single file, because it is started as `python -I -S 
 nothing else may be installed, and lives as long as an engine does (about 8 MB). The controller may die and come back:
 the shim is nobody's child, and all that a supervisor needs to know lies in DIRECTORY:
 
-    spec.json      argv and env to run, and user and group if not its own (written by the supervisor, 0600)
+    spec.json      argv and env to run, and user and group if not its own (written by the supervisor, 0600); `after`:
+                   argv to run at its end, for the client of a container, which may leave that behind
     process.json   pid, start time, boot id of the process and pid of its shim; on disk before the process executes
     output.log     its stdout and stderr, one `<RFC 3339 time> <line>` a line; rotated to output.log.1 … .3
     exit.json      exit code and time, once it has ended and no child of it is left
@@ -29,7 +30,7 @@ from typing import Any
 LOG_BYTES = 20 << 20
 LOG_FILES = 3
 LINE_BYTES = 16 << 10
-KILL_WAIT_SECONDS = 10.0
+KILL_WAIT_SECONDS, AFTER_SECONDS = 10.0, 60.0
 KILLED_FOR_MEMORY = "lyc: killed for memory (OOM)"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -130,6 +131,26 @@ def bury() -> None:
             time.sleep(0.01)
 
 
+def engine_code(code: int) -> int:
+    """The exit code of what ran in a container, negative for a signal: its client tells of it as a shell does."""
+    return 128 - code if 128 < code <= 128 + 64 else code
+
+
+def clean(argv: list[str], env: dict[str, str]) -> None:
+    """Run a command to its end, if that comes."""
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)]
+        pid = os.posix_spawn(argv[0], argv, env, file_actions=actions)
+    except OSError:
+        return
+    finally:
+        os.close(null)
+    deadline = time.monotonic() + AFTER_SECONDS
+    while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def execute(spec: dict[str, Any], output: int, go: int) -> None:
     """In the child: become the process, once the parent has recorded it."""
     os.setsid()
@@ -192,15 +213,17 @@ def supervise(directory: Path, ready: int) -> None:
     os.close(go_writer)
     os.write(ready, b"r")
     os.close(ready)
-    code = follow(leader, reader, Log(directory / "output.log"), kills)
+    code = follow(leader, reader, Log(directory / "output.log"), kills, contained="after" in spec)
+    if "after" in spec:
+        clean(spec["after"], spec["env"])
     bury()
     write_atomically(directory / "exit.json", {"pid": leader, "code": code, "at": time.time()})
 
 
-def follow(leader: int, reader: int, log: Log, kills: int) -> int:
+def follow(leader: int, reader: int, log: Log, kills: int, *, contained: bool = False) -> int:
     """Copy the output until the leader ends, though its children may hold the pipe. Exit code; negative = signal.
 
-    kills: `oom_kills` before its start.
+    kills: `oom_kills` before its start. contained: the leader is the client of a container.
     """
     import select  # noqa: PLC0415 - needed here alone, and the child must not pay for it
 
@@ -220,6 +243,7 @@ def follow(leader: int, reader: int, log: Log, kills: int) -> int:
         while data := os.read(reader, 65536):
             log.feed(data)
     code = os.waitstatus_to_exitcode(status)
+    code = engine_code(code) if contained else code
     if code == -signal.SIGKILL and oom_kills() > kills:
         log.feed(f"\n{KILLED_FOR_MEMORY}\n".encode())
     log.close()

@@ -175,7 +175,12 @@ def _wait(over: Callable[[], bool], seconds: float) -> None:
 
 
 def start(folder: Folder, spec: Document, secrets: Mapping[str, str], root: Path) -> None:
-    """Start it: as the account `lyc` where this is root and there is one. Raises Refused `process-not-started`."""
+    """Start it: as the account `lyc` where this is root and there is one. spec: with `run` for a container, whose files
+    are there already. Raises Refused `process-not-started`.
+    """
+    if "run" in spec:
+        wanted = spec | {"argv": spec["run"], "env": spec["run_env"], "user": None, "group": None}
+        return _shim(folder, wanted, root)
     user, group = account()
     home = folder.path / "home"
     folder.path.mkdir(mode=0o700, exist_ok=True)
@@ -189,7 +194,11 @@ def start(folder: Folder, spec: Document, secrets: Mapping[str, str], root: Path
         write(folder.path / secret, content, mode=0o640 if drops else 0o600, group=group if group is not None else -1)
     own = {MARK: str(folder.path.resolve())} | cards.variables(spec["devices"], confined=False)
     env = ({"HOME": str(home)} | spec["env"]) | ({"HOME": str(home)} if drops else {}) | own
-    write_atomically(folder.path / "spec.json", spec | {"env": env, "user": user, "group": group})
+    return _shim(folder, spec | {"env": env, "user": user, "group": group}, root)
+
+
+def _shim(folder: Folder, spec: Document, root: Path) -> None:
+    write_atomically(folder.path / "spec.json", spec)
     try:
         spawn(folder.path, _program(root))
     except NotStarted as error:

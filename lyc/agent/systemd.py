@@ -18,7 +18,7 @@ from lyc.agent.answer import Refused
 from lyc.agent.folder import Document, Folder, lives, write
 from lyc.agent.root import ACCOUNT
 from lyc.agent.status import Unit, asked, settled
-from lyc.agent.units import UNIT_PATH, drop_in, drop_in_path, unit, wanted_path
+from lyc.agent.units import UNIT_PATH, container_drop_in, drop_in, drop_in_path, unit, wanted_path
 
 CALL_SECONDS = 60.0
 LAST_LINES = 12
@@ -29,7 +29,8 @@ _UNIT = ("Id", "ActiveState", "SubState", "Job", "ExecMainPID", "ExecMainCode", 
 def start(folder: Folder, spec: Document, secrets: Mapping[str, str]) -> None:
     """Start what is not `kept`. Each step may have been done before: whoever was killed in between begins again.
 
-    Raises Refused `no-account`, `no-such-card`, `process-not-started`.
+    spec: with `run` for a container, whose files are there already. Raises Refused `no-account`, `no-such-card`,
+    `process-not-started`.
     """
     name = unit(folder.identity)
     try:
@@ -38,17 +39,22 @@ def start(folder: Folder, spec: Document, secrets: Mapping[str, str]) -> None:
         raise Refused("no-account", f"this machine has no account {ACCOUNT}") from error
     granted = cards.granted(spec["devices"])
     folder.path.mkdir(mode=0o700, exist_ok=True)
-    os.chown(folder.path, 0, group)
-    folder.path.chmod(0o1770)
+    if "run" not in spec:
+        os.chown(folder.path, 0, group)
+        folder.path.chmod(0o1770)
     for stale in ("process.json", "exit.json"):
         (folder.path / stale).unlink(missing_ok=True)
     write(folder.path / "spec.json", json.dumps(spec), mode=0o640, user=0, group=group)
-    for secret, content in secrets.items():
-        write(folder.path / secret, content, user=0, group=0)
+    if "run" in spec:
+        text = container_drop_in()
+    else:
+        for secret, content in secrets.items():
+            write(folder.path / secret, content, user=0, group=0)
+        sources = {secret: folder.path / secret for secret in secrets}
+        text = drop_in(sources, granted.devices, granted.groups, granted.before)
     drop_ins = Path(drop_in_path(folder.identity))
     drop_ins.parent.mkdir(exist_ok=True)
-    sources = {secret: folder.path / secret for secret in secrets}
-    write(drop_ins, drop_in(sources, granted.devices, granted.groups, granted.before), mode=0o644)
+    write(drop_ins, text, mode=0o644)
     link = Path(wanted_path(folder.identity))
     if not link.is_symlink():
         link.parent.mkdir(exist_ok=True)

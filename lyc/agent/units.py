@@ -132,6 +132,50 @@ def drop_in(
     return "\n".join(lines) + "\n"
 
 
+def container_drop_in() -> str:
+    """What the replica has of its own that runs in a container: the unit keeps the client of Docker or Podman, which is
+    root's and asks for rights that the template takes away. The engine has its limits from the container.
+
+    It ends before Docker does when the machine goes down. Docker's client tells of SIGTERM as a shell does, by 143.
+    """
+    return """\
+[Unit]
+Wants=docker.service
+After=docker.service docker.socket containerd.service
+
+[Service]
+User=root
+Group=root
+SuccessExitStatus=143
+WorkingDirectory=/
+NoNewPrivileges=no
+CapabilityBoundingSet=~
+ProtectSystem=no
+TemporaryFileSystem=
+BindPaths=
+ReadWritePaths=
+ProtectHome=no
+PrivateTmp=no
+ProtectProc=default
+ProtectClock=no
+ProtectHostname=no
+ProtectControlGroups=no
+ProtectKernelLogs=no
+ProtectKernelModules=no
+ProtectKernelTunables=no
+LockPersonality=no
+RestrictNamespaces=no
+RestrictRealtime=no
+RestrictSUIDSGID=no
+RestrictAddressFamilies=
+SystemCallArchitectures=
+RemoveIPC=no
+IPAddressDeny=
+IPAddressAllow=
+DevicePolicy=auto
+"""
+
+
 def _safe(path: str) -> str:
     """A path as it may stand anywhere in a unit file. Raises ValueError for one that would need quoting."""
     if not re.fullmatch(r"/[A-Za-z0-9._+@/-]+", path):

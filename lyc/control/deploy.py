@@ -14,7 +14,7 @@ from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import load_credentials
 from lyc.control.operations import Talk, bug
 from lyc.control.placing import LOCAL
-from lyc.control.preparation import Preparation, Prepared
+from lyc.control.preparation import Preparation, Prepared, Provided
 from lyc.control.reconcile import Reconciler
 from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
 from lyc.records.deployment import (
@@ -25,7 +25,6 @@ from lyc.records.deployment import (
     Replica,
     ReplicaState,
 )
-from lyc.records.model import Snapshot
 from lyc.records.operation import Operation
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.rollout.transitions import RUNNING
@@ -120,13 +119,13 @@ class Deployer:
         current = self._current(spec.name)
         if current is not None and current.spec_digest == prepared.digest:
             if prepared.spec.host != LOCAL:  # it may have been installed anew since
-                preparation.provide(prepared, lambda: self._still_wanted(spec.name))
+                preparation.provide(prepared, lambda: self._still_wanted(spec.name), current.spec.image)
             self._revive(current)
             return current, False
         self._gatekeeper.claim_port()
-        model, draft = preparation.provide(prepared, lambda: self._still_wanted(spec.name))
+        provided = preparation.provide(prepared, lambda: self._still_wanted(spec.name))
         self._still_wanted(spec.name)
-        release = self._store(prepared, model, draft)
+        release = self._store(prepared, provided)
         self._reconciler.wake(spec.name)
         with talk.during(Phase.GATEWAY) as said:
             try:
@@ -158,14 +157,14 @@ class Deployer:
                 self._deps.store.remove_replica(replica.id)
         self._reconciler.wake(release.deployment)
 
-    def _store(self, prepared: Prepared, model: Snapshot, draft: Snapshot | None) -> Release:
-        now = self._deps.clock()
+    def _store(self, prepared: Prepared, provided: Provided) -> Release:
+        now, model, draft = self._deps.clock(), provided.model, provided.draft
         plan = dataclasses.replace(prepared.plan, speculative_model=str(draft.path) if draft else None)
         return self._deps.store.add_release(
             Release(
                 deployment=prepared.spec.name,
                 number=0,
-                spec=prepared.spec,
+                spec=dataclasses.replace(prepared.spec, image=provided.image),
                 spec_digest=prepared.digest,
                 model=str(model.ref),
                 snapshot=model.digest,

@@ -13,7 +13,7 @@ from lyc.engines.preflight import Needs, preflight, refuse
 from lyc.errors import Failed, LycError, NoFit
 from lyc.planning.host import held, host_facts, plan, surge_fits
 from lyc.ports import Source
-from lyc.records.deployment import DeploymentSpec
+from lyc.records.deployment import CONTAINER, DeploymentSpec
 from lyc.records.host import KnownHost
 from lyc.records.model import Listing, ModelFacts
 from lyc.records.plan import EngineBuild, HostFacts, Plan
@@ -55,6 +55,7 @@ class Placing:
         self._spec = spec
         self._site = deps.sites.site(spec.host)
         self._freed = freed
+        self._contained = spec.runtime == CONTAINER
 
     def place(self, model: Found, draft: Found | None) -> Placed:
         """Raises Failed `host-unfit`, NoFit, and what looking at a host raises."""
@@ -77,12 +78,14 @@ class Placing:
         store.saw_host(KnownHost(host, found, None, found.looked_at))
         facts = host_facts(spec.host, found)
         build = self._build(facts)
+        if self._contained:
+            versions.image(build, spec.image)
         needs = Needs(
             # Cards that do not answer are told of, unless the CPU was asked for: else nobody would miss them.
             engine=build if spec.gpu == "cpu" or found.accelerators else None,
             weights=sum(one.listing.size for one in (model, draft) if one and not self._there(one)),
             model=spec.model,
-            container=spec.runtime == "container",
+            container=self._contained,
             installed=self._installed(build),
         )
         refuse(spec.host, preflight(spec.host, found, needs))
@@ -95,6 +98,8 @@ class Placing:
             return False
 
     def _installed(self, build: EngineBuild) -> bool:
+        if self._contained:  # no environment is, and the image lies where its runtime keeps images
+            return False
         try:
             return self._site.installer.bin_dir(build) is not None
         except Failed:

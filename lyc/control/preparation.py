@@ -15,9 +15,10 @@ from pathlib import Path
 from lyc.control.deps import Deps
 from lyc.control.operations import Talk
 from lyc.control.placing import LOCAL, Found, Placed, place
+from lyc.engines import versions
 from lyc.inspection import inspect
 from lyc.ports import ByteProgress, Site, Source
-from lyc.records.deployment import DeploymentSpec
+from lyc.records.deployment import CONTAINER, DeploymentSpec
 from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot
 from lyc.records.plan import Plan
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
@@ -40,6 +41,15 @@ class Prepared:
     plan: Plan
     surge: bool
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """What is there now. image: of the container, pinned; None where the engine runs in none."""
+
+    model: Snapshot
+    draft: Snapshot | None
+    image: str | None
 
 
 class Preparation:
@@ -76,17 +86,27 @@ class Preparation:
             self._talk.warn(warning)
         return Prepared(spec, model, draft, placed.plan, placed.surge, self._digest(model, draft, placed.plan))
 
-    def provide(self, prepared: Prepared, cancelled: Cancelled) -> tuple[Snapshot, Snapshot | None]:
-        """All that the engine needs, on the machine where it will run: the model's snapshot there, and its draft's.
+    def provide(self, prepared: Prepared, cancelled: Cancelled, image: str | None = None) -> Provided:
+        """All that the engine needs, on the machine where it will run.
 
-        Quick where everything is there already. Nobody else changes the machine meanwhile.
+        Quick where everything is there already. Nobody else changes the machine meanwhile. image: that of a release
+        which is there already, in place of the one that is wished.
         """
         if self._site.name != LOCAL:
             with self._talk.during(Phase.PREPARE, self._site.name):
                 self._site.prepare(self._say(Phase.PREPARE))
         with self._site.working(f"deploying {self._spec.name}"):
-            self._install(prepared)
-            return self._fetch_all(prepared, cancelled)
+            pinned = self._pull(prepared, image) if prepared.spec.runtime == CONTAINER else None
+            if pinned is None:
+                self._install(prepared)
+            return Provided(*self._fetch_all(prepared, cancelled), pinned)
+
+    def _pull(self, prepared: Prepared, image: str | None) -> str:
+        """Make the image be there, and say which it is."""
+        build = prepared.plan.engine
+        wanted = image or versions.image(build, prepared.spec.image)
+        with self._talk.during(Phase.INSTALL, wanted):
+            return self._site.images.provide(wanted, self._say(Phase.INSTALL), cards=not build.on_cpu)
 
     def _install(self, prepared: Prepared) -> None:
         """Make the engine environment complete."""

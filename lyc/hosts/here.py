@@ -6,9 +6,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from lyc.errors import UsageError
 from lyc.ports import EngineInstaller, HostProbe, ModelCache, Supervisor
 
 LOCAL = "local"
+
+
+class NoImages:
+    """Implements `lyc.ports.Images` where engines run as processes only."""
+
+    def provide(self, image: str, say: Callable[[str], None], *, cards: bool) -> str:  # noqa: ARG002 (see above)
+        """Raises UsageError `container-needs-host`."""
+        raise UsageError(
+            "container-needs-host",
+            "engines of this machine do not run in containers",
+            why="a container runtime is used on hosts over SSH",
+            hint="name one with --host, or leave --runtime and --image out",
+        )
 
 
 class LocalSite:
@@ -28,6 +42,7 @@ class LocalSite:
     ) -> None:
         self.probe = probe
         self.installer = installer
+        self.images = NoImages()
         self.cache = cache
         self.supervisor = supervisor
         self.compiled = compiled

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from lyc.records.engine import Reported
 from lyc.records.plan import Plan
 
+CONTAINER = "container"
+"""The `runtime` of a spec whose engine comes as an image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Speculative:
@@ -29,7 +32,7 @@ class DeploymentSpec:
     model: the reference as written, local paths made absolute. revision is resolved at deploy time.
     gpu: auto | cpu | a card's name. host: `local`, or the name of a host that is known. gpus: indices of the cards on
     the host that it may use, None = any that are free. runtime: process | container; image: of the container, None =
-    vLLM's own.
+    vLLM's own; in a release by what names it for good.
     engine_args: vLLM options by long name without dashes, values as written (`{"enforce-eager": "true"}`).
     env: extra environment of the engine; values may be secrets, so they are never shown.
     """

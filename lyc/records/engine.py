@@ -12,13 +12,13 @@ from lyc.records.secret import Secret
 class EngineTarget:
     """Where an engine is to run and under which names.
 
-    bin_dir: the `bin` of its environment. work_dir: private folder of the replica (0700) for its files.
-    socket: unix socket it must listen on; None: a port of the loopback, which its supervisor chooses. served_name: the
-    `model` that clients send. key: the engine's own key; it must not begin with a dash. cache_dir: where engines of
-    this machine keep what they compiled, or None.
+    bin_dir: the `bin` of its environment; None in a container, whose image has vllm on its path. work_dir: private
+    folder of the replica (0700) for its files. socket: unix socket it must listen on; None: a port of the loopback,
+    which its supervisor chooses. served_name: the `model` that clients send. key: the engine's own key; it must not
+    begin with a dash. cache_dir: where engines of this machine keep what they compiled, or None.
     """
 
-    bin_dir: Path
+    bin_dir: Path | None
     work_dir: Path
     model_path: Path
     socket: Path | None

@@ -14,6 +14,7 @@ from lyc.errors import Failed, LycError
 from lyc.hosts.remote.bootstrap import Bootstrap, Prepared, agent_of
 from lyc.hosts.remote.calls import Agent
 from lyc.hosts.remote.egress import Egress
+from lyc.hosts.remote.images import RemoteImages
 from lyc.hosts.remote.mirror import identity_of
 from lyc.hosts.remote.supervisor import RemoteSupervisor
 from lyc.hosts.ssh.remote import SshRemote
@@ -103,6 +104,7 @@ class RemoteSite:
         self.controller = controller
         self.supervisor = supervisor
         self.installer = installer
+        self.images = RemoteImages(self.name, reach.agent)
         self.cache = cache
         self.probe = self
         self.environ: Mapping[str, str] = {}  # an engine there inherits nothing from here
