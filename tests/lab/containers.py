@@ -1,111 +1,116 @@
-"""Containers on hosts of the lab: Podman as a layer of their file system, and an image to run.
+"""Podman for hosts of the lab, as a layer on their bare file system, and images without any registry.
 
-The image is made from files of the lab's own root file system, since hosts have no way to a registry, and since vLLM's
-has more than 10 GB: Python with `lyc.testing.engine`, which speaks as vLLM does, under the name of vLLM's command. What
-is around it (client, unit, mounts, rights, ports, ends) is what vLLM's own image gets.
+    python -m tests.lab.containers      make the layer now, so that no test has to wait for it
+
+A quarter of a minute and 100 MB, once; kept beside the bare file system. Images are that file system itself, imported
+into a host (seconds), with volumes that a host gives to all its containers where an image is to hold more: an engine,
+which would take minutes to import. So `vllm` in such a container is the real one.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import shutil
 import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import lyc.testing
+from tests.lab.engine import PYTHON
+from tests.lab.machine import Machine
 from tests.lab.network import run
-from tests.lab.rootfs import cache
+from tests.lab.rootfs import cache, rootfs
 
-PACKAGES = ("podman", "crun", "catatonit", "uidmap")
-IMAGE = "localhost/lyc-engine:1"
-_INSTALL = """set -e
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$3" "$4"
-cp -L /etc/resolv.conf "$4/etc/resolv.conf"
-for one in /etc/apt/apt.conf.d/*; do case $one in *[Pp]roxy*) cp "$one" "$4/etc/apt/apt.conf.d/";; esac; done
-mount -t proc proc "$4/proc"
-chroot "$4" apt-get update -qq
-DEBIAN_FRONTEND=noninteractive chroot "$4" apt-get install -y -qq --no-install-recommends \
-    -o Dpkg::Options::=--force-unsafe-io "${@:5}"
-printf '[storage]\\ndriver = "vfs"\\nrunroot = "/run/containers/storage"\\ngraphroot = "/var/lib/containers/storage"\\n' \
-    >"$4/etc/containers/storage.conf"
-rm -rf "$4"/var/lib/apt/lists/* "$4"/var/cache/apt/*.bin "$4"/var/cache/apt/archives/*.deb "$4/etc/resolv.conf"
+IMAGE = "localhost/engine:latest"
+ENGINE = "/opt/engine"
+PACKAGES = ("podman", "crun")
+STORE = "/var/lib/containers"
+"""Podman's storage is itself made of overlays, and needs a plain file system below."""
+INSTALL = f"""
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-unsafe-io {" ".join(PACKAGES)}
+apt-get clean
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/*.log /etc/resolv.conf {STORE}
 """
-"""Files are copied for each container (vfs): the hosts' own file system is an overlay, and takes no other on top."""
-_VLLM = """#!/usr/bin/python3 -I
-import json, os, sys
-sys.path.insert(0, "/opt")
-given = dict(zip(sys.argv[3:], sys.argv[4:]))
-with open("/tmp/key", "x") as file:
-    file.write(json.load(open(given["--config"]))["api-key"])
-print("stand-in serves", sys.argv[2], flush=True)
-from lyc.testing.engine import main
-main(["--port", given["--port"], "--api-key-file", "/tmp/key", "--served-model-name", given["--served-model-name"]])
-"""
-_LIBRARIES = (
-    "libc.",
-    "libm.",
-    "libz.",
-    "libexpat.",
-    "libssl.",
-    "libcrypto.",
-    "libffi.",
-    "libpthread.",
-    "libdl.",
-    "ld-",
+INSTALL_SECONDS = 300.0
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LEFT_OUT = (
+    "./boot/*",
+    "./dev/*",
+    "./usr/share/*",
+    "./usr/lib/systemd",
+    "./usr/lib/udev",
+    "./var/cache/*",
+    "./var/lib/dpkg",
 )
+LIBRARIES = "ls /usr/lib/x86_64-linux-gnu/libnuma.so.1 /usr/lib/x86_64-linux-gnu/libpython3*.so.*"
+"""What a layer with an engine has put among the host's libraries."""
+CONFIG = "etc/containers/containers.conf"
 
 
-def podman_layer(base: Path) -> Path:
-    """Podman of the distribution of `base`, made once (half a minute) and kept in the lab's cache."""
-    recipe = repr((base.name, PACKAGES, _INSTALL))
+def podman_layer() -> Path:
+    """The layer; made if it is not there. Waits while another process makes it. Raises RuntimeError."""
+    base = rootfs()
+    recipe = f"{base.name} {INSTALL}"
     place = cache() / f"podman-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     with (cache() / "podman.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.is_dir():
-            fresh = place.with_name(f"{place.name}.new")
-            shutil.rmtree(fresh, ignore_errors=True)
-            parts = [fresh / part for part in ("up", "work", "root")]
-            for part in parts:
-                part.mkdir(parents=True)
-            # in a mount namespace of its own, with which the mounts go
-            script = ["unshare", "--mount", "bash", "-c", _INSTALL, "bash", base, *parts, *PACKAGES]
-            done = subprocess.run(script, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise RuntimeError(f"installing podman ended with {done.returncode}:\n{done.stderr[-3000:]}")
-            (fresh / "up").rename(place)
-            shutil.rmtree(fresh)
+            _make(place, base)
     return place
 
 
-def image_tar(base: Path, into: Path) -> Path:
-    """The file system of the image, as `podman import` takes it. Made in `into`."""
-    tree = into / "image"
-    for folder in (
-        "usr/bin",
-        "usr/lib/x86_64-linux-gnu",
-        "usr/lib64",
-        "usr/local/bin",
-        "opt/lyc",
-        "etc",
-        "tmp",
-        "proc",
-    ):
-        (tree / folder).mkdir(parents=True)
-    for link in ("bin", "lib", "lib64"):
-        (tree / link).symlink_to(f"usr/{link}")
-    shutil.copytree(base / "usr/lib/python3.11", tree / "usr/lib/python3.11", symlinks=True)
-    shutil.copy(base / "usr/bin/python3.11", tree / "usr/bin/python3")
-    for file in (base / "usr/lib/x86_64-linux-gnu").iterdir():
-        if file.name.startswith(_LIBRARIES):
-            shutil.copy(file, tree / "usr/lib/x86_64-linux-gnu" / file.name)
-    (tree / "usr/lib64/ld-linux-x86-64.so.2").symlink_to("/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
-    shutil.copytree(Path(lyc.testing.__file__).parent, tree / "opt/lyc/testing")
-    (tree / "opt/lyc/__init__.py").touch()
-    command = tree / "usr/local/bin/vllm"
-    command.write_text(_VLLM)
-    command.chmod(0o755)
-    tar = into / "image.tar"
-    run("tar", "-C", tree, "-cf", tar, ".")
-    shutil.rmtree(tree)
-    return tar
+def _make(place: Path, base: Path) -> None:
+    fresh, work, root = (place.with_name(f"{place.name}.{part}") for part in ("new", "work", "root"))
+    for folder in (fresh, work, root):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    layers = f"lowerdir={base},upperdir={fresh},workdir={work}"
+    # In a mount namespace of its own: whatever happens, no mount is left.
+    script = (
+        'mount -t overlay overlay -o "$1" "$2"; cp --remove-destination /etc/resolv.conf "$2/etc/resolv.conf"; '
+        'mount -t proc proc "$2/proc"; exec chroot "$2" sh -ec "$3"'
+    )
+    run(
+        "unshare", "--mount", "--pid", "--fork", "sh", "-ec", script, "sh", layers, root, INSTALL,
+        timeout=INSTALL_SECONDS,
+    )  # fmt: skip
+    shutil.rmtree(work)
+    root.rmdir()
+    fresh.rename(place)
+
+
+def import_image(machine: Machine, name: str, *, path: Sequence[str] = (), entry: Sequence[str] = ()) -> None:
+    """Make the bare file system an image of a host that has Podman. path: folders before the usual ones in PATH.
+    entry: its ENTRYPOINT.
+    """
+    words = [f"--change=ENV PATH={':'.join((*path, PATH))}"]
+    if entry:
+        words.append(f"--change=ENTRYPOINT {json.dumps(list(entry))}")
+    left_out = (f"--exclude={pattern}" for pattern in LEFT_OUT)
+    with subprocess.Popen(["tar", "-C", machine.layers[-1], "-c", *left_out, "."], stdout=subprocess.PIPE) as packed:
+        done = subprocess.run(
+            machine.entered("podman", "import", "--quiet", *words, "-", name),
+            stdin=packed.stdout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode != 0 or packed.returncode != 0:
+        raise RuntimeError(f"podman import ended with {done.returncode}, tar with {packed.returncode}: {done.stdout}")
+
+
+def engine_image(machine: Machine) -> None:
+    """Give a host the image `IMAGE`: an engine, started by `vllm serve` as in vLLM's own images. The host's layers have
+    the engine in the folder `ENGINE`.
+    """
+    volumes = json.dumps([f"{path}:{path}:ro" for path in (ENGINE, PYTHON, *machine.shell(LIBRARIES).split())])
+    config = machine.root / CONFIG
+    config.write_text(f"[containers]\nvolumes = {volumes}\n")
+    import_image(machine, IMAGE, path=[f"{ENGINE}/bin"], entry=["vllm", "serve"])
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    print(podman_layer(), f"({time.monotonic() - began:.1f}s)", file=sys.stderr)
