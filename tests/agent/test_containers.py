@@ -1,6 +1,6 @@
 """Engines in containers, on hosts of the lab with a real Podman: by systemd, and under the shim without root.
 
-The image holds Python and `lyc.testing.engine` as `vllm`, for vLLM's own has more than 10 GB: `tests.lab.containers`.
+The image holds a stand-in for vLLM, whose own has more than 10 GB: `tests.agent.stand_in_image`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.agent.hosted import ENGINE, SECRET, Hosted, Refusal
-from tests.lab.containers import IMAGE, image_tar, podman_layer
+from tests.agent.stand_in_image import NAME as IMAGE
+from tests.agent.stand_in_image import packed
+from tests.lab import podman as lab_podman
 from tests.lab.lab import Lab
 from tests.lab.rootfs import rootfs
 
 pytestmark = pytest.mark.slow
+PLAIN_STORE = "/home/plain/.local/share/containers"
 VALUE = "a value 'of' the #user"
 
 
@@ -42,10 +45,10 @@ class Contained(Hosted):
 @pytest.fixture(scope="module")
 def podman(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contained]:
     base = rootfs()
-    machine = lab.borrow(over=[podman_layer(base)])[0]
+    machine = lab.borrow(over=[lab_podman.layer()], plain=(lab_podman.STORE, PLAIN_STORE))[0]
     made = Contained(machine)
     made.install()
-    shutil.copy(image_tar(base, tmp_path_factory.mktemp("image")), machine.root / "srv/image.tar")
+    shutil.copy(packed(base, tmp_path_factory.mktemp("image")), machine.root / "srv/image.tar")
     machine.shell(f"chmod 644 /srv/image.tar; podman import --quiet /srv/image.tar {IMAGE}")
     made.pinned = made.call("image", request={"image": IMAGE, "cards": False})["image"]
     yield made
@@ -126,7 +129,7 @@ def test_what_a_dead_keeper_left_behind_goes_with_the_next_start(podman: Contain
 
 
 def test_without_root_podman_runs_it_under_the_shim(podman: Contained) -> None:
-    podman.machine.shell("install -d -o plain /home/plain/lyc")
+    podman.machine.shell("install -d -o plain /home/plain/lyc && chown -R plain: /home/plain/.local")
     plain = Contained(podman.machine, "su plain -c", "/home/plain/lyc")
     plain.shell(f"cd /; podman import --quiet /srv/image.tar {IMAGE}")
     plain.pinned = plain.call("image", request={"image": IMAGE, "cards": False})["image"]

@@ -27,7 +27,7 @@ from tests.lab.rootfs import cache, rootfs
 
 IMAGE = "localhost/engine:latest"
 ENGINE = "/opt/engine"
-PACKAGES = ("podman", "crun")
+PACKAGES = ("podman", "crun", "catatonit", "uidmap")
 STORE = "/var/lib/containers"
 """Podman's storage is itself made of overlays, and needs a plain file system below."""
 INSTALL = f"""
