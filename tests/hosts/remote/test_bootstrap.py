@@ -51,10 +51,13 @@ def login(lab: Lab, machine: Machine) -> Iterator[Login]:
 
 
 @pytest.fixture(autouse=True)
-def heard(login: Login) -> None:
-    """What was said in earlier tests is forgotten."""
+def alone(login: Login) -> Iterator[None]:
+    """A test neither hears what was said in others, nor finds what they left."""
     for user in ("root", "ubuntu", "plain"):
         login(user).said.clear()
+    yield
+    for user in ("root", "plain"):
+        login(user).purge(force=True)
 
 
 def listing(machine: Machine) -> list[str]:
