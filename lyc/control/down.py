@@ -50,7 +50,8 @@ class Remover:
             if replica.host == LOCAL or replica.state in ENDED:
                 continue
             directory = attempt_directory(self._deps.settings, replica)
-            if self._deps.sites.site(replica.host).supervisor.status(directory).state == "unknown":
+            status = self._deps.sites.site(replica.host).supervisor.status(directory)
+            if status.state == "unknown" and status.error is not None:
                 words = f"{replica.host} does not answer; lyc down {name} --force goes on without it"
                 talk.phase(PhaseEvent(Phase.STOP, PhaseStatus.PROGRESS, words))
 

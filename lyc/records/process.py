@@ -35,7 +35,8 @@ class ProcessSpec:
 class ProcessStatus:
     """What is true of a process right now.
 
-    state: `absent` (never started), `running`, `exited`, `unknown` (its machine cannot be asked; `error` says why).
+    state: `absent` (never started), `running`, `exited`, `unknown` (its machine cannot be asked, `error` says why;
+    without one it was not heard yet).
     exit_code: negative = killed by that signal; None while running or when nobody saw the end (power cut). ended_at:
     seconds since the epoch. starts: how often its machine has started it by itself, after a crash or a boot; each is
     another process. gave_up: it ended, and its machine will not start it again. error: document of an error.

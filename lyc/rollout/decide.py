@@ -63,7 +63,12 @@ def _follow(replica: Replica, seen: Seen, situation: Situation, now: float, poli
 
 
 def _unknown(replica: Replica, seen: Seen, situation: Situation) -> list[Action]:
-    """Its host does not answer: nothing is known, so nothing is done but to take no requests there."""
+    """Its host does not answer: nothing is known, so nothing is done but to take no requests there.
+
+    Without a reason it has only not been heard yet: a controller that starts must not interrupt what serves.
+    """
+    if seen.failure is None:
+        return []
     if replica.state is ReplicaState.READY:
         return [MoveReplica(replica.id, Signal.LOST, seen.failure)]
     if situation.deployment.abandon and replica.state is ReplicaState.STOPPING:

@@ -49,6 +49,7 @@ class World:
         self.cut = 0  # requests lost because a process was stopped before its drain was over
         self.most_processes = 0
         self.away = False  # the host does not answer
+        self.unheard = False  # it may yet: the controller has just begun to listen
         self.starts: dict[tuple[str, int], int] = {}  # by the host itself
 
     def release(self, replicas: int = 1, *, surge: bool = True) -> int:
@@ -64,7 +65,7 @@ class World:
 
     def seen(self, replica: Replica) -> Seen:
         if self.away:
-            return Seen("unknown", failure=AWAY)
+            return Seen("unknown", failure=None if self.unheard else AWAY)
         state = self.processes.get((replica.id, replica.attempts))
         if state is None:
             return Seen("absent")
@@ -282,6 +283,31 @@ def test_a_host_that_does_not_answer_makes_a_replica_unready_and_nothing_else() 
     world.settle()
     assert [one.id for one in world.ready(number)] == [replica.id]
     assert world.replicas[replica.id].error is None
+
+
+def test_a_host_that_was_not_heard_yet_goes_on_serving() -> None:
+    world, number = served()
+    world.away = world.unheard = True
+    world.settle()
+    assert len(world.ready(number)) == 1
+    world.unheard = False
+    world.settle()
+    assert summarise(world.situation()) == "degraded"
+
+
+def test_a_host_that_was_not_heard_yet_is_not_abandoned() -> None:
+    world, _ = served()
+    world.away = world.unheard = True
+    assert world.deployment
+    world.deployment = dataclasses.replace(world.deployment, stopping=True, abandon=True)
+    world.now += 60
+    world.settle()
+    assert world.deployment is not None
+    world.unheard = False
+    world.settle()
+    world.now += 60  # the drain is over
+    world.settle()
+    assert world.deployment is None
 
 
 def test_a_host_that_booted_has_to_prove_its_replica_again() -> None:

@@ -56,6 +56,8 @@ class RemoteSupervisor:
         self._heard = Heard(pace.silence)
         self._mirrors = Mirrors(home)
         self._error: LycError | None = None
+        self._asked_at: float | None = None
+        self._patience = pace.silence
 
     # -- what the controller asks for
 
@@ -76,10 +78,10 @@ class RemoteSupervisor:
     def status(self, directory: Path) -> ProcessStatus:
         """See the port. `unknown` too while the tunnel to a running process is down. Costs microseconds."""
         self._watch.start()
-        identity = identity_of(directory)
-        status = self._heard.status(identity, self._clock())
+        identity, now = identity_of(directory), self._clock()
+        status = self._heard.status(identity, now)
         if status is None:
-            return ProcessStatus("unknown", error=self._silent().document())
+            return ProcessStatus("unknown", error=None if self._begins(now) else self._silent().document())
         if status.state == "running" and self._tunnels.down(identity) > TUNNEL_SECONDS:
             why = str(self._error or "it is being made again")
             error = Unreachable("tunnel-down", f"the tunnel to the engine on {self._name} is down", why=why)
@@ -215,6 +217,12 @@ class RemoteSupervisor:
             if error.ref != "remote-timeout":
                 raise
             raise Unreachable("host-unreachable", error.what, where=error.where) from error
+
+    def _begins(self, now: float) -> bool:
+        """Whether the first word of the host may still be on its way, or the preparing that comes before it."""
+        self._asked_at = now if self._asked_at is None else self._asked_at
+        hopeful = self._error is None or self._error.ref == "host-not-prepared"
+        return hopeful and self._heard.age(now) is None and now - self._asked_at < self._patience
 
     def _silent(self) -> LycError:
         if self._error is not None:
