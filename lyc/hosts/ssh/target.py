@@ -15,6 +15,10 @@ CONNECT_SECONDS = 10
 ALIVE_SECONDS, ALIVE_COUNT = 5, 2
 """A probe each 5 s of silence; the link is dead when the third finds two unanswered: 15 s."""
 CONFIG_SECONDS = 20.0
+FAST_CIPHER = "aes128-gcm@openssh.com"
+"""Moves 1.6 × the bytes of OpenSSH's first choice, chacha20-poly1305, for the same time of the processor, wherever that
+has AES in hardware (measured with OpenSSH 9.2 on an EPYC: 3.5 s and 5.7 s for 1 GiB, both sides together).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Target:
 class Effective:
     """What OpenSSH's configuration says of a target. files: known_hosts files, the user's before the system's.
 
-    forwards: whether it forwards ports of its own.
+    forwards: whether it forwards ports of its own. ciphers: that it may use, the preferred first.
     """
 
     hostname: str
@@ -63,6 +67,7 @@ class Effective:
     files: tuple[Path, ...]
     hashed: bool
     forwards: bool
+    ciphers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -97,6 +102,7 @@ def effective(target: Target) -> Effective:
             if word not in ("none", "/dev/null")
         ),
         hashed=found.get("hashknownhosts") == "yes",
+        ciphers=tuple(filter(None, found.get("ciphers", "").split(","))),
         forwards=not found.keys().isdisjoint(("localforward", "remoteforward", "dynamicforward")),
     )
 
@@ -104,14 +110,17 @@ def effective(target: Target) -> Effective:
 def insisted(target: Target, config: Effective) -> list[str]:
     """Options of every connection that trusts a key: never a question, only known keys, a dead link found in 15 s.
 
-    What is of no use to lyc and could disturb it is off: forwardings, a terminal, the user's own control sockets.
+    What is of no use to lyc and could disturb it is off: forwardings, a terminal, the user's own control sockets. Of
+    the ciphers that the configuration allows, the fastest comes first.
     """
     own = str(target.known_hosts).replace("%", "%%")
+    ciphers = ",".join(sorted(config.ciphers, key=lambda cipher: cipher != FAST_CIPHER))
     return options(
         BatchMode="yes",
         StrictHostKeyChecking="yes",
         UserKnownHostsFile=f'"{own}" {config.user_files}',
         UpdateHostKeys="no",
+        **({"Ciphers": ciphers} if ciphers else {}),
         **QUIET,
     )
 
