@@ -5,6 +5,7 @@
     engines/<build>/<digest>/   engine environments; `lyc-complete` in each that is whole
     store/                      weights by content               compiled/  what engines compiled
     replicas/<id>/              one engine process each          lock.json, lease.json
+    .bootstrap, .arriving/      the lock of bootstrapping, and what it was sent; .units: which units systemd knows
 
 With the rights of root (mode `system`) ROOT is /var/lib/lyc, engines run as the account `lyc` under systemd where there
 is one. Without (mode `user`), ROOT is ~/.local/share/lyc and engines run as the user, under the shim.

@@ -8,9 +8,11 @@ this machine's network by it. SOCKS by `ssh -R` alone would let everybody in, an
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
-import subprocess
+import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +21,10 @@ from lyc.errors import Unreachable
 from lyc.hosts.remote.places import Places
 from lyc.hosts.remote.relay import Outward, Relay
 from lyc.hosts.ssh.link import Link
-from lyc.hosts.ssh.target import Target, environment, last_line
+from lyc.hosts.ssh.target import Target, last_line, run
 
 FORWARD_SECONDS = 20.0
+STALE_SECONDS = 60.0
 
 
 class Egress:
@@ -40,6 +43,7 @@ class Egress:
         """
         password = secrets.token_urlsafe(24)
         Link(self._target).ensure()  # makes the private folder too
+        sweep(self._target.run_dir, time.time())
         path = self._target.run_dir / f"out-{secrets.token_hex(6)}"
         server = Relay(str(path), Outward(places.folders, places.servers, own_proxies(self._environ)), password)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -67,29 +71,40 @@ def forwarded(target: Target, path: Path) -> Iterator[int]:
     Raises Unreachable `no-way-out-lent`.
     """
     spec = f"127.0.0.1:0:{path}"
-    done = _asked(target, "forward", spec)
-    port = done.stdout.strip()
-    if done.returncode != 0 or not port.isdigit():
+    port, why = _asked(target, "forward", spec)
+    if not port.isdigit():
         raise Unreachable(
             "no-way-out-lent",
             f"{target.address} does not reach the package index, and sshd there does not let lyc lend it a way out",
-            why=last_line(done.stderr),
+            why=why,
             where=target.shown,
             hint="allow it there: AllowTcpForwarding yes in sshd_config; or give the host a way to the index",
         )
     try:
         yield int(port)
     finally:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            _asked(target, "cancel", spec)
+        _asked(target, "cancel", spec)
 
 
-def _asked(target: Target, what: str, spec: str) -> subprocess.CompletedProcess[bytes]:
-    """Ask the shared connection. Without the user's configuration, whose own forwardings would come along."""
-    argv = ["ssh", "-F", "none", "-S", str(target.control).replace("%", "%%"), "-O", what, "-R", spec, "--", "host"]
-    return subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=FORWARD_SECONDS, env=environment()
-    )
+def _asked(target: Target, what: str, spec: str) -> tuple[str, str]:
+    """Ask the shared connection → (what it answered, what went wrong).
+
+    Without the user's configuration, whose own forwardings would come along.
+    """
+    control = str(target.control).replace("%", "%%")
+    try:
+        done = run(["ssh", "-F", "/dev/null", "-S", control, "-O", what, "-R", spec, "--", "host"], FORWARD_SECONDS)
+    except TimeoutError as error:
+        return "", str(error)
+    return (done.stdout.decode().strip(), "") if done.returncode == 0 else ("", last_line(done.stderr))
+
+
+def sweep(folder: Path, now: float) -> None:
+    """Remove sockets that controllers which were killed left behind; the young ones may be just coming up."""
+    for path in folder.glob("out-*"):
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            if now - path.stat().st_mtime > STALE_SECONDS and probe.connect_ex(str(path)) == errno.ECONNREFUSED:
+                path.unlink()
 
 
 def own_proxies(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,12 +7,14 @@ import http.client
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from lyc.hosts.remote.egress import sweep
 from lyc.hosts.remote.places import NEAR, places
 from lyc.hosts.remote.relay import Outward, Relay
 
@@ -123,6 +125,19 @@ def test_folders_of_this_machine(tmp_path: Path) -> None:
         ):
             assert near(path)[0] == 404, path
         assert asks("HEAD", f"http://{NEAR}{tmp_path}/wheels/beta-1.whl") == (200, b"")
+
+
+def test_what_killed_controllers_left_is_removed() -> None:
+    with tempfile.TemporaryDirectory(prefix="lyc-r-") as folder, socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(f"{folder}/out-alive")
+        alive.listen()
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(f"{folder}/out-dead")
+        (Path(folder) / "ssh-other").touch()
+        sweep(Path(folder), time.time())
+        assert len(list(Path(folder).iterdir())) == 3
+        sweep(Path(folder), time.time() + 3600)
+        assert sorted(path.name for path in Path(folder).iterdir()) == ["out-alive", "ssh-other"]
 
 
 @pytest.mark.parametrize(
