@@ -12,12 +12,14 @@ from lyc.engines import architectures, options, quantization, speculative, versi
 from lyc.engines.preflight import Needs, preflight, refuse
 from lyc.errors import Failed, LycError, NoFit
 from lyc.planning.host import held, host_facts, plan, surge_fits
+from lyc.planning.host import place as place_again
 from lyc.ports import Source
-from lyc.records.deployment import CONTAINER, DeploymentSpec
+from lyc.records.deployment import CONTAINER, DeploymentSpec, Release, Replica
 from lyc.records.host import KnownHost
 from lyc.records.model import Listing, ModelFacts
 from lyc.records.plan import EngineBuild, HostFacts, Plan
-from lyc.rollout.transitions import RUNNING
+from lyc.rollout.transitions import ENDED, RUNNING
+from lyc.store import Store
 
 LOCAL, ANY = "local", "any"
 REACHED_SECONDS = 600.0
@@ -133,8 +135,34 @@ class Placing:
             if which(deployment.name):
                 plans = {release.number: release.plan for release in store.releases(deployment.name)}
                 replicas = [one for one in store.replicas(deployment.name) if one.host == self._spec.host]
-                running += [(deployment.name, plans[one.release]) for one in replicas if one.state in RUNNING]
+                running += [(deployment.name, its(plans[one.release], one)) for one in replicas if one.state in RUNNING]
         return held(running)
+
+
+def its(planned: Plan, replica: Replica) -> Plan:
+    """The plan of a release as one of its replicas carries it out: with its own cards."""
+    return planned if replica.devices is None else dataclasses.replace(planned, devices=replica.devices)
+
+
+def devices_for(store: Store, release: Release) -> tuple[int, ...] | None:
+    """Cards for one more replica of a release: those of its plan, unless another replica has them already. Cards that
+    the user named are taken as they are.
+    """
+    planned, host = release.plan, release.spec.host
+    if planned.devices is None or host == LOCAL or release.spec.gpus is not None:
+        return planned.devices
+    running = [
+        (deployment.name, its(one.plan, replica))
+        for deployment in store.deployments()
+        for one in store.releases(deployment.name)
+        for replica in store.replicas(deployment.name)
+        if (replica.release, replica.host) == (one.number, host) and replica.state not in ENDED
+    ]
+    taken, _ = held(running)
+    facts = store.host(host).facts
+    if facts is None or not set(planned.devices) & set(taken):
+        return planned.devices
+    return place_again(planned, host_facts(host, facts), taken=taken) or planned.devices
 
 
 def place(deps: Deps, spec: DeploymentSpec, model: Found, draft: Found | None, *, freed: int) -> Placed:

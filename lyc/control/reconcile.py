@@ -16,6 +16,7 @@ from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import attempt_directory, engine_key, gateway_process, replica_root
 from lyc.control.observer import Observer
+from lyc.control.placing import devices_for
 from lyc.engines import vllm
 from lyc.errors import EngineFailed, LycError, Unreachable
 from lyc.ports import Site
@@ -145,6 +146,7 @@ class Worker:
             Replica(
                 identity, self._name, number, release.spec.host if release else "local", ReplicaState.PENDING, now, now,
                 socket=str(self._deps.settings.socket(f"r-{secrets.token_hex(6)}")),
+                devices=devices_for(self._deps.store, release) if release else None,
             )
         )  # fmt: skip
 
@@ -206,7 +208,8 @@ class Worker:
         )
         return ProcessSpec(
             replica.id, directory, command.argv, command.env, command.files,
-            socket=socket, devices=() if contained and plan.engine.on_cpu else plan.devices, image=release.spec.image,
+            socket=socket, devices=() if contained and plan.engine.on_cpu else replica.devices,
+            image=release.spec.image,
         )  # fmt: skip
 
     def _prune(self) -> None:

@@ -44,7 +44,7 @@ class Views:
             "min": shown.spec.min_replicas if shown else None,
             "max": shown.spec.max_replicas if shown else None,
             "replicas": {"ready": ready, "desired": desired},
-            "replica_list": [self._replica(replica, situation.release(replica.release)) for replica in replicas],
+            "replica_list": [self._replica(replica) for replica in replicas],
             "releases": [_release(release) for release in releases],
             "operation": running[0].id if running else None,
             "error": deployment.error or _last_error(replicas),
@@ -53,7 +53,7 @@ class Views:
             "updated_at": deployment.updated_at,
         }
 
-    def _replica(self, replica: Replica, release: Release | None) -> dict[str, Any]:
+    def _replica(self, replica: Replica) -> dict[str, Any]:
         pid = None
         if replica.state in _UP or replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPING):
             supervisor = self._deps.sites.site(replica.host).supervisor
@@ -65,7 +65,7 @@ class Views:
             "state": replica.state.value,
             "host": replica.host,
             "pid": pid,
-            "gpus": list(release.plan.devices) if release and release.plan.devices is not None else None,
+            "gpus": list(replica.devices) if replica.devices is not None else None,
             "created_at": replica.created_at,
             "ready_at": replica.ready_at,
             "attempts": replica.attempts,

@@ -129,7 +129,7 @@ class Replica:
     id: `<deployment>-<release>-<random>`. socket: where the engine listens, or is reached if it runs on another host.
     attempts: how often its process was started; each attempt has its own folder and log. failures: ends in a row
     without a stable time between them. starts: how often its host itself has started this attempt, after a crash or a
-    boot. Times are seconds since the epoch.
+    boot. devices: the cards of its host that it has, None = as the plan says. Times are seconds since the epoch.
     """
 
     id: str
@@ -147,3 +147,4 @@ class Replica:
     drain_deadline: float | None = None
     error: dict[str, object] | None = None
     starts: int = 1
+    devices: tuple[int, ...] | None = None

@@ -11,7 +11,9 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter
 
 T = TypeVar("T")
-_NESTED = frozenset({"spec", "plan", "error", "request", "result", "data", "reported", "facts", "fingerprints"})
+_NESTED = frozenset({
+    "spec", "plan", "error", "request", "result", "data", "reported", "facts", "fingerprints", "devices",
+})  # fmt: skip
 
 
 @cache

@@ -11,6 +11,7 @@ STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
     3: (),  # the table of hosts, which is made where it is not there
     4: (
         ("replicas", "starts", "INTEGER NOT NULL DEFAULT 1"),
+        ("replicas", "devices", "TEXT"),
         ("deployments", "abandon", "BOOLEAN NOT NULL DEFAULT 0"),
         ("hosts", "prepared", "TEXT"),
         ("hosts", "lease_seconds", "INTEGER"),
@@ -71,6 +72,7 @@ REPLICAS = Table(
     Column("drain_deadline", Float),
     Column("error", Text),
     Column("starts", Integer, nullable=False, server_default="1"),
+    Column("devices", Text),
 )
 
 KEYS = Table(
