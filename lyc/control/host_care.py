@@ -11,6 +11,7 @@ from typing import Any
 
 from lyc.control.deps import Deps
 from lyc.control.hosts import Hosts
+from lyc.control.placing import ANY
 from lyc.errors import Locked
 from lyc.records.deployment import Release, ReleaseState
 from lyc.records.host import HostUse
@@ -87,8 +88,13 @@ class HostCare:
             host = self._deps.store.host(name).host
             self._hosts.check_unused(name)
             self._check_idle(name)
-            self._deps.upkeep.purge(host, force=force, say=say)
-            self._deps.store.set_prepared(name, None)
+            prepared = self._deps.store.prepared(name)
+            self._deps.store.set_prepared(name, None)  # first, so that no housekeeping makes it again meanwhile
+            try:
+                self._deps.upkeep.purge(host, force=force, say=say)
+            except BaseException:
+                self._deps.store.set_prepared(name, prepared)
+                raise
         self._hosts.remove(name)
         log.info("purged and forgot host %s", name)
         return {"name": name, "removed": True, "purged": True}
@@ -96,7 +102,7 @@ class HostCare:
     def _check_idle(self, name: str) -> None:
         for operation in self._deps.store.running_operations():
             spec = operation.request.get("spec")
-            if operation.kind is OperationKind.DEPLOY and isinstance(spec, dict) and spec.get("host") == name:
+            if operation.kind is OperationKind.DEPLOY and isinstance(spec, dict) and spec.get("host") in (name, ANY):
                 raise Locked(
                     "host-busy",
                     f"{operation.deployment} is being deployed to {name}",

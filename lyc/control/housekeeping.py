@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from lyc.control.deps import Deps
+from lyc.control.hosts import Hosts
 from lyc.control.layout import replica_root
 from lyc.errors import Failed, LycError
 from lyc.records.host import Host
@@ -26,8 +27,9 @@ ON_SILENCE = "stop"
 class Housekeeper:
     """One thread that begins the visits; a host that does not answer holds up no other."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, hosts: Hosts) -> None:
         self._deps = deps
+        self._hosts = hosts
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="visit")
@@ -64,7 +66,10 @@ class Housekeeper:
                 if error.ref != "host-not-prepared":
                     raise
                 # Another release of lyc left it so, or it was installed anew: what is to run there needs the agent.
-                self._deps.upkeep.prepare(host, log.info)
+                with self._hosts.alone(host.name):
+                    if self._deps.store.prepared(host.name) is None:
+                        return
+                    self._deps.upkeep.prepare(host, log.info)
                 self._look_after(host)
         except LycError as error:
             log.info("visiting %s: %s", host.name, error)

@@ -89,8 +89,9 @@ def run(deps: Deps) -> None:
     def stop() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
+    hosts = Hosts(deps)
     parts = Parts(
-        deps, gatekeeper, operations, feed, Keys(deps, gatekeeper), Hosts(deps),
+        deps, gatekeeper, operations, feed, Keys(deps, gatekeeper), hosts,
         started_at=deps.clock(), pid=os.getpid(), stop=stop,
     )  # fmt: skip
     server = uvicorn.Server(
@@ -99,7 +100,7 @@ def run(deps: Deps) -> None:
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )  # fmt: skip
-    housekeeper = Housekeeper(deps)
+    housekeeper = Housekeeper(deps, hosts)
     gatekeeper.start()
     reconciler.start()
     housekeeper.start()

@@ -77,12 +77,17 @@ class Reach:
         try:
             return Prepared.of(self.known.prepared() or {})
         except KeyError:
-            raise Failed(
-                "host-not-prepared",
-                f"{self.host.name} is not prepared for engines yet",
-                where=self.host.name,
-                hint=f"lyc hosts prepare {self.host.name} (a deploy does it by itself)",
-            ) from None
+            raise not_prepared(self.host.name) from None
+
+
+def not_prepared(host: str) -> Failed:
+    """The error of a host where lyc is not, or another release of it."""
+    return Failed(
+        "host-not-prepared",
+        f"{host} is not prepared for engines, or by another release of lyc",
+        where=host,
+        hint=f"lyc hosts prepare {host} (a deploy does it by itself)",
+    )
 
 
 class RemoteSite:
@@ -153,9 +158,9 @@ class RemoteSite:
         return None
 
     def sweep(self, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
-        """See `lyc.ports.Sites.sweep`. After an update of lyc the host is brought up to date first."""
+        """See `lyc.ports.Sites.sweep`. Raises Failed `host-not-prepared` also after an update of lyc."""
         if self.reach.stale():
-            self.prepare(log.info)
+            raise not_prepared(self.name)
         return self.supervisor.sweep(known)
 
     def purge(self, say: Callable[[str], None], *, force: bool) -> None:
