@@ -168,7 +168,7 @@ def runtime(*, cards: bool) -> Runtime:
     """
     found, said = [], "neither docker nor podman is there"
     if (docker := shutil.which("docker", path=_PATH)) and not _is_podman(docker):
-        done = _call([docker, "version", "--format", "{{.Server.Version}}"])
+        done = call([docker, "version", "--format", "{{.Server.Version}}"])
         if done.returncode == 0:
             found.append(Runtime("docker", docker))
         else:
@@ -194,7 +194,7 @@ def runtime(*, cards: bool) -> Runtime:
 
 def inspect(found: Runtime, image: str) -> dict[str, Any] | None:
     """What the runtime knows of an image; None where it is not there."""
-    done = _call([found.program, "image", "inspect", image])
+    done = call([found.program, "image", "inspect", image])
     with contextlib.suppress(ValueError):
         known = json.loads(done.stdout) if done.returncode == 0 else []
         if known and isinstance(known[0], dict):
@@ -216,7 +216,7 @@ def remove_others(root: Root, spec: Document, kept: Callable[[str], bool]) -> No
     was left behind where a client and all who watched it were killed.
     """
     program = str(spec["runtime"])
-    done = _call([program, "ps", "--all", "--filter", f"label={LABEL}={root.path}", "--format", "{{.Names}}"])
+    done = call([program, "ps", "--all", "--filter", f"label={LABEL}={root.path}", "--format", "{{.Names}}"])
     for one in done.stdout.split():
         if not kept(one.removeprefix("lyc-")):
             _removed(program, f"name=^{one}$")
@@ -232,14 +232,14 @@ def client_environment() -> dict[str, str]:
 def _removed(program: str, wanted: str) -> None:
     end, said = time.monotonic() + GONE_SECONDS, ""
     while True:
-        there = _call([program, "ps", "--all", "--quiet", "--filter", wanted])
+        there = call([program, "ps", "--all", "--quiet", "--filter", wanted])
         if there.returncode == 0 and not there.stdout.split():
             return
         said = there.stderr
         if time.monotonic() > end:
             break
         if there.returncode == 0:
-            said = _call([program, "rm", "--force", *there.stdout.split()]).stderr or said
+            said = call([program, "rm", "--force", *there.stdout.split()]).stderr or said
         else:
             time.sleep(0.5)
     raise Refused(
@@ -264,10 +264,11 @@ def _hands_out_cards(found: Runtime) -> bool:
 
 def _is_podman(program: str) -> bool:
     """Podman under Docker's name."""
-    return "podman" in _call([program, "--version"]).stdout.lower()
+    return "podman" in call([program, "--version"]).stdout.lower()
 
 
-def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """A client of containers, to its end. 124 where it does not answer."""
     try:
         return subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=CALL_SECONDS,

@@ -11,8 +11,12 @@ from typing import Any
 from lyc.agent import containers
 from lyc.agent.answer import Refused, read_request, say
 from lyc.agent.containers import Runtime
+from lyc.agent.folder import read
 from lyc.agent.root import Root
+from lyc.agent.shim import write_atomically
 
+RECORD = "images.json"
+"""Below the root: the program of a runtime → images that were pulled by it."""
 LAST_LINES = 12
 SAY_SECONDS = 0.5
 _REASONS = (
@@ -37,7 +41,7 @@ _REASONS = (
 """What the clients say in words alone: neither has a code for it."""
 
 
-def image(_: Root, arguments: Sequence[str]) -> dict[str, Any]:
+def image(root: Root, arguments: Sequence[str]) -> dict[str, Any]:
     """stdin `{"image", "cards": bool}` → lines `{"t": "progress", "text"}`, then `{"image", "runtime", "pulled"}`: the
     same image by digest, or by its id where it came from no registry. cards: whether it shall get NVIDIA's.
 
@@ -56,7 +60,21 @@ def image(_: Root, arguments: Sequence[str]) -> dict[str, Any]:
     known = containers.inspect(found, qualified(wanted))
     if known is None:
         raise Refused("image-not-pulled", f"{found.kind} pulled {wanted}, and does not know it")
-    return {"image": pinned(found, qualified(wanted), known), "runtime": found.kind, "pulled": True}
+    name = pinned(found, qualified(wanted), known)
+    _remember(root, found, name)
+    return {"image": name, "runtime": found.kind, "pulled": True}
+
+
+def remove_pulled(root: Root) -> None:
+    """What `image` pulled, and was not there before it. What a container of somebody else needs stays."""
+    for program, names in (read(root.path / RECORD) or {}).items():
+        for name in names:
+            containers.call([program, "image", "rm", name])
+
+
+def _remember(root: Root, found: Runtime, name: str) -> None:
+    there = read(root.path / RECORD) or {}
+    write_atomically(root.path / RECORD, there | {found.program: sorted({*there.get(found.program, ()), name})})
 
 
 def qualified(image: str) -> str:

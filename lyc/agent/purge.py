@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lyc.agent import lock, processes
+from lyc.agent import images, lock, processes
 from lyc.agent.answer import Refused, read_request
 from lyc.agent.folder import folders
 from lyc.agent.lease import running, stop_all
@@ -29,6 +29,7 @@ def purge(root: Root, arguments: list[str]) -> dict[str, Any]:
     removed = [folder.identity for folder, _ in list(folders(root))]
     if removed:
         processes.remove(root, removed)
+    images.remove_pulled(root)
     return {"stopped": stopped, "removed": removed}
 
 

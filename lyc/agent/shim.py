@@ -187,7 +187,9 @@ def supervise(directory: Path, ready: int) -> None:
     spec = json.loads((directory / "spec.json").read_text())
     for stale in ("process.json", "exit.json"):
         (directory / stale).unlink(missing_ok=True)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    contained = "after" in spec
+    if not contained:  # of its user's containers Podman keeps one process in common, which must not end with this one
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     reader, writer = os.pipe()
     go_reader, go_writer = os.pipe()
     kills = oom_kills()
@@ -213,8 +215,8 @@ def supervise(directory: Path, ready: int) -> None:
     os.close(go_writer)
     os.write(ready, b"r")
     os.close(ready)
-    code = follow(leader, reader, Log(directory / "output.log"), kills, contained="after" in spec)
-    if "after" in spec:
+    code = follow(leader, reader, Log(directory / "output.log"), kills, contained=contained)
+    if contained:
         clean(spec["after"], spec["env"])
     bury()
     write_atomically(directory / "exit.json", {"pid": leader, "code": code, "at": time.time()})

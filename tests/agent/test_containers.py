@@ -142,7 +142,8 @@ def test_without_root_podman_runs_it_under_the_shim(podman: Contained) -> None:
     assert plain.containers() == []
     port = plain.begin("own-1")
     plain.ask(port, "1")
-    assert plain.call("stop", "own-1", "--grace", "10")["process"]["state"] == "exited"
+    # Podman 4.3 without root tells of a signal that it passed on as of a clean end
+    assert plain.call("stop", "own-1", "--grace", "10")["process"]["exit_code"] in (0, -15)
     assert plain.containers() == []
 
 
