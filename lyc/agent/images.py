@@ -56,13 +56,12 @@ def image(root: Root, arguments: Sequence[str]) -> dict[str, Any]:
     for name in (wanted, qualified(wanted)):
         if known := containers.inspect(found, name):
             return {"image": pinned(found, name, known), "runtime": found.kind, "pulled": False}
+    _remember(root, found, qualified(wanted))  # before, so that nothing stays unknown when this is killed
     _pull(found, qualified(wanted))
     known = containers.inspect(found, qualified(wanted))
     if known is None:
         raise Refused("image-not-pulled", f"{found.kind} pulled {wanted}, and does not know it")
-    name = pinned(found, qualified(wanted), known)
-    _remember(root, found, name)
-    return {"image": name, "runtime": found.kind, "pulled": True}
+    return {"image": pinned(found, qualified(wanted), known), "runtime": found.kind, "pulled": True}
 
 
 def remove_pulled(root: Root) -> None:

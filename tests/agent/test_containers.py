@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.agent.hosted import ENGINE, SECRET, Hosted, Refusal
+from tests.agent.hosted import ENGINE, SECRET, Hosted, Refusal, await_
 from tests.agent.stand_in_image import NAME as IMAGE
 from tests.agent.stand_in_image import packed
 from tests.lab import podman as lab_podman
@@ -21,6 +21,30 @@ from tests.lab.rootfs import rootfs
 pytestmark = pytest.mark.slow
 PLAIN_STORE = "/home/plain/.local/share/containers"
 VALUE = "a value 'of' the #user"
+
+REGISTRY = """
+import http.server, json, pathlib
+place = pathlib.Path("/srv/registry")
+class Asked(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.rpartition("/")[2].removeprefix("sha256:")
+        file = place / ("manifest.json" if "/manifests/" in self.path else name)
+        if "/closed/" in self.path:
+            return self.tell(401, b"{}", "application/json")
+        if self.path != "/v2/" and ("/team/" not in self.path or self.path.endswith("/none") or not file.is_file()):
+            return self.tell(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": ""}]}', "application/json")
+        body = b"{}" if self.path == "/v2/" else file.read_bytes()
+        self.tell(200, body, json.loads(body)["mediaType"] if file.suffix == ".json" else "application/octet-stream")
+    do_HEAD = do_GET
+    def tell(self, code, body, kind):
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.command == "GET" else b"")
+http.server.ThreadingHTTPServer(("127.0.0.1", 5000), Asked).serve_forever()
+"""
+"""A registry that lends one image to all who ask for something of `team/`."""
 
 
 class Contained(Hosted):
@@ -145,6 +169,30 @@ def test_without_root_podman_runs_it_under_the_shim(podman: Contained) -> None:
     # Podman 4.3 without root tells of a signal that it passed on as of a clean end
     assert plain.call("stop", "own-1", "--grace", "10")["process"]["exit_code"] in (0, -15)
     assert plain.containers() == []
+
+
+def test_an_image_is_pulled_pinned_and_goes_with_lyc(podman: Contained) -> None:
+    root = podman.machine.root
+    (root / "srv/registry.py").write_text(REGISTRY)
+    conf = root / "etc/containers/registries.conf.d"
+    conf.mkdir(parents=True, exist_ok=True)
+    (conf / "lab.conf").write_text('[[registry]]\nlocation = "127.0.0.1:5000"\ninsecure = true\n')
+    podman.shell(f"podman push --quiet --format v2s2 {IMAGE} dir:/srv/registry")
+    podman.shell("systemd-run --quiet --unit=registry python3 -I /srv/registry.py")
+    await_(lambda: podman.shell("curl -s -o /dev/null -w %{http_code} 127.0.0.1:5000/v2/ || true") == "200", "it is up")
+    request = {"image": "127.0.0.1:5000/team/engine:1", "cards": False}
+    first = podman.call("image", request=request)
+    assert first["pulled"]
+    assert first["image"].startswith("127.0.0.1:5000/team/engine@sha256:")
+    assert podman.call("image", request=request | {"image": first["image"]}) == first | {"pulled": False}
+    for name, ref in (("team/engine:none", "no-such-image"), ("closed/engine:1", "image-denied")):
+        with pytest.raises(Refusal) as caught:
+            podman.call("image", request=request | {"image": f"127.0.0.1:5000/{name}"})
+        assert caught.value.ref == ref
+    assert "5000" in podman.shell("podman images")
+    podman.call("purge", request={"owner": "me", "force": False})
+    assert "5000" not in podman.shell("podman images")
+    assert IMAGE.rpartition(":")[0] in podman.shell("podman images")
 
 
 def test_what_cannot_be_is_said(podman: Contained) -> None:
