@@ -120,7 +120,7 @@ class Bootstrap:
             for step in steps(self._ground):
                 if step.name in now.missing:
                     say(f"making {step.said}")
-                    self._make(step)
+                    self._make(step, say)
             self.changed = True
             now = self._look()
         if now.missing:
@@ -142,7 +142,7 @@ class Bootstrap:
         if now.replicas:
             for step in steps(self._ground):  # engines are stopped by lyc's own program, so that must be whole
                 if step.name in now.missing and step.name != "units":
-                    self._make(step)
+                    self._make(step, say)
             say("stopping what runs there")
             request = {"owner": self._owner, "force": force}
             self._agent().call("purge", request=request, timeout=PURGE_SECONDS)
@@ -164,8 +164,8 @@ class Bootstrap:
         done = self._remote.run(argv, timeout=CHECK_SECONDS)
         return found(done.stdout.decode(errors="replace"), [step.name for step in steps(self._ground)])
 
-    def _make(self, step: Step) -> None:
-        done = self._make_python(step) if step.sent == "python" else self._run(step, {})
+    def _make(self, step: Step, say: Say) -> None:
+        done = self._make_python(step, say) if step.sent == "python" else self._run(step, {})
         if done.code == 0:
             return
         why, detail = last_line(done.stderr), last_lines(done.stderr)
@@ -202,7 +202,7 @@ class Bootstrap:
         words = done.stdout.decode(errors="replace").split()
         return int(words[-3]) * KIB if len(words) >= 6 and words[-3].isdigit() else None
 
-    def _make_python(self, step: Step) -> Completed:
+    def _make_python(self, step: Step, say: Say) -> Completed:
         """One that is there if any fits; else uv fetches one, by our way out if the host has none."""
         wish = "headers" if self._facts.accelerators else "any"
         done = self._run(step, {"lyc_wish": wish, "lyc_fetch": "no"})
@@ -217,6 +217,9 @@ class Bootstrap:
                 fetched = self._run(step, settings | where.variables | proxies)
         if fetched.code == NO_PYTHON and wish == "headers":
             without = self._run(step, {"lyc_wish": "any", "lyc_fetch": "no"})
+            if without.code == 0:
+                mend = install_words(self._facts.os_id, "python3-dev")
+                say(f"its Python has no headers, which Triton compiles against, and none could be fetched: {mend}")
             return fetched if without.code == NO_PYTHON else without
         return fetched
 

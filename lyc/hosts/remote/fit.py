@@ -17,11 +17,11 @@ NEEDED = ("bz2", "ctypes", "lzma", "sqlite3", "ssl", "venv", "zlib")
 def open_to_all(path: Path, root: Path) -> bool:
     """Whether any account may read what is at the path: each folder above it can be entered."""
     path, wanted = path.resolve(), 0o004
-    while path.stat().st_mode & wanted == wanted:
-        if path in (Path("/"), root):
-            return True
+    while path not in (Path("/"), root):
+        if path.stat().st_mode & wanted != wanted:
+            return False
         path, wanted = path.parent, 0o001
-    return False
+    return True
 
 
 def fits(account: str, wish: str, root: str, oldest: str, newest: str) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import signal
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -18,7 +23,8 @@ import pytest
 from lyc.errors import Failed, Locked, Unreachable
 from lyc.hosts.remote.bootstrap import Bootstrap, agent_of
 from lyc.hosts.remote.egress import Egress
-from tests.hosts.remote.controllers import Controller, controller_of
+from lyc.records.plan import Accelerator
+from tests.hosts.remote.controllers import Controller, controller_of, served
 from tests.hosts.ssh.server import awaited
 from tests.lab.fixtures import lab
 from tests.lab.lab import Lab
@@ -32,6 +38,7 @@ LISTING = f"find {PLACES} -printf '%p %M %U %G %l\\n' 2>/dev/null | LC_ALL=C sor
 TIMED = "find /var/lib/lyc /etc/systemd -printf '%p %M %u %g %s %T@ %C@ %l\\n' | LC_ALL=C sort"
 ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
 CHURN = ("/var/lib/systemd/", "/var/lib/private", "/var/lib/sudo")
+AS_ACCOUNT = "setpriv --reuid lyc --regid lyc --init-groups"
 Login = Callable[[str], Controller]
 
 
@@ -100,9 +107,8 @@ def test_a_bare_host_is_made_ready_and_bare_again(login: Login, machine: Machine
         assert agent.call("lock", request={"owner": "me", "who": "a@b", "reason": "test"}) == {}
         assert machine.shell("stat -c %U:%a /var/lib/lyc/lock.json") == "root:600\n"
         assert "lyc-lease.timer" in machine.shell("systemctl list-timers --plain --no-legend")
-        as_account = "setpriv --reuid lyc --regid lyc --init-groups"
-        assert machine.shell(f"{as_account} /var/lib/lyc/python3 -c 'import ssl; print(1)'") == "1\n"
-        assert machine.shell(f"{as_account} touch /var/lib/lyc/compiled/x && ! {as_account} touch /var/lib/lyc/x 2>&1")
+        assert machine.shell(f"{AS_ACCOUNT} /var/lib/lyc/python3 -c 'import ssl; print(1)'") == "1\n"
+        assert machine.shell(f"{AS_ACCOUNT} touch /var/lib/lyc/compiled/x && ! {AS_ACCOUNT} touch /var/lib/lyc/x 2>&1")
         assert controller.purge()
         assert not controller.purge()
 
@@ -268,22 +274,73 @@ def test_a_host_that_another_controller_works_on(login: Login, machine: Machine)
     assert machine.shell("ls -d /var/lib/lyc || true").startswith("ls: cannot access")
 
 
-def test_no_python_that_engines_run_on(login: Login, machine: Machine) -> None:
-    """The host's own goes, and the address that uv would fetch one from answers nobody."""
-    controller = login("root")
-    machine.shell("cd /usr/bin && tar -cf /srv/python.tar python3*  && rm python3*")
+VERSION = "cpython-3.13.5-linux-x86_64-gnu"
+
+
+def python_archive(machine: Machine) -> bytes:
+    """The host's own Python, packed as uv expects one that can lie anywhere (and called by another version)."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=1) as archive:
+        for name, source in (("bin/python3.13", "bin/python3.11"), ("lib/python3.11", "lib/python3.11")):
+            path = machine.root / "usr" / source
+            archive.add(path, f"python/{name}", filter=lambda entry: None if entry.issym() else entry)
+        data = b"# system configuration generated and used by the sysconfig module\nbuild_time_vars = {}\n"
+        entry = tarfile.TarInfo("python/lib/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py")
+        entry.size, entry.mode = len(data), 0o644
+        archive.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+@contextmanager
+def without_python(machine: Machine) -> Iterator[None]:
+    machine.shell("mkdir /srv/python && mv /usr/bin/python3* /srv/python")
     try:
-        environ = {
-            "UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9/",
-            "UV_HTTP_RETRIES": "0",
-            "PATH": os.environ["PATH"],
-        }
-        facts = replace(controller.facts, reaches={})
+        yield
+    finally:
+        machine.shell("mv /srv/python/* /usr/bin && rmdir /srv/python")
+
+
+def test_a_python_is_fetched_where_there_is_none(login: Login, machine: Machine, tmp_path: Path) -> None:
+    """From this machine, since the host reaches nothing."""
+    controller = login("root")
+    archive = python_archive(machine)
+    (tmp_path / "python.tar.gz").write_bytes(archive)
+
+    def bootstrap(address: str) -> Bootstrap:
+        entry = {
+            "name": "cpython", "arch": {"family": "x86_64", "variant": None}, "os": "linux", "libc": "gnu", "major": 3,
+            "minor": 13, "patch": 5, "prerelease": "", "url": f"{address}/python.tar.gz", "variant": None,
+            "sha256": hashlib.sha256(archive).hexdigest(), "build": "20260101",
+        }  # fmt: skip
+        (tmp_path / "python.json").write_text(json.dumps({VERSION: entry}))
+        environ = {"UV_PYTHON_DOWNLOADS_JSON_URL": f"{address}/python.json", "UV_HTTP_RETRIES": "0"}
         egress = Egress(controller.remote.target, environ)
+        return Bootstrap(controller.remote, controller.facts, owner="me", environ=environ, egress=egress)
+
+    with without_python(machine):
         with pytest.raises(Failed) as caught:
-            Bootstrap(controller.remote, facts, owner="me", environ=environ, egress=egress).run(controller.said.append)
+            bootstrap("http://127.0.0.1:9").run(controller.said.append)
         assert caught.value.ref == "no-python-for-engines"
         assert "apt-get install -y python3" in caught.value.hint
-    finally:
-        machine.shell("cd /usr/bin && tar -xf /srv/python.tar && rm /srv/python.tar")
-    assert controller.prepare().changed
+        with served(partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as port:
+            made = bootstrap(f"http://127.0.0.1:{port}")
+            made.run(controller.said.append)
+        assert made.prepared
+        assert made.prepared.python == "3.11"
+        assert machine.shell("readlink /var/lib/lyc/python3") == f"/var/lib/lyc/uv/python/{VERSION}/bin/python3.13\n"
+        assert machine.shell(f"{AS_ACCOUNT} /var/lib/lyc/python3 -c 'import ssl; print(1)'") == "1\n"
+        assert not controller.prepare().changed
+        assert controller.purge()
+
+
+def test_a_host_with_cards_whose_python_has_no_headers(login: Login, machine: Machine) -> None:
+    """Triton would compile against them. A Python that has them could not be fetched, so the other must do."""
+    controller = login("root")
+    card = Accelerator("l4", "NVIDIA L4")
+    facts = replace(controller.facts, accelerators=(card,), reaches={"https://pypi.org/simple": True})
+    environ = {"UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9", "UV_HTTP_RETRIES": "0"}
+    made = Bootstrap(controller.remote, facts, owner="me", environ=environ, egress=None)
+    made.run(controller.said.append)
+    assert made.prepared
+    assert made.prepared.python == "3.11"
+    assert any("no headers" in line and "apt-get install -y python3-dev" in line for line in controller.said)

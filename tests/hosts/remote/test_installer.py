@@ -6,11 +6,11 @@ import base64
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from lyc.errors import Failed, LycError, Unreachable
 from lyc.hosts.remote.egress import Egress
 from lyc.hosts.remote.installer import RemoteInstaller
 from lyc.records.plan import EngineBuild
-from tests.hosts.remote.controllers import Controller, controller_of
+from tests.hosts.remote.controllers import Controller, controller_of, served
 from tests.hosts.ssh.server import awaited
 from tests.hosts.test_environment import wheel
 from tests.lab.fixtures import lab
@@ -95,18 +95,6 @@ def small(tmp_path: Path, host: tuple[Machine, Controller]) -> Iterator[Small]:
     made = Small(tmp_path, host)
     yield made
     made.machine.shell(f"rm -rf {ENGINES}/* /var/lib/lyc/uv/cache")
-
-
-@contextmanager
-def served(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_an_environment_is_made_and_then_kept(small: Small) -> None:
