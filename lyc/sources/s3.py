@@ -152,7 +152,7 @@ class S3Source:
                 region_name=session.region_name or "us-east-1",
                 verify=known.get("AWS_CA_BUNDLE"),
                 config=Config(
-                    s3={"addressing_style": "path" if self._endpoint else "auto"},
+                    s3={"addressing_style": "path" if self._endpoint else "virtual"},
                     connect_timeout=5,
                     read_timeout=60,
                     retries={"mode": "standard", "total_max_attempts": 3},

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
-from lyc.errors import Interrupted, LycError, NotAuthorised
+from lyc.agent.blobs import RESERVE
+from lyc.errors import Failed, Interrupted, LycError, NotAuthorised
 from lyc.records.model import FetchRequest, Listing, ModelRef, SourceKind
 from lyc.records.secret import Secret
 from lyc.sources.cache import ContentCache
@@ -27,10 +29,14 @@ from tests.agent.program import noise
 from tests.hosts.remote.far_store import FarStore, Wire, local, whole
 from tests.hosts.ssh.conftest import a_remote, account, server, servers
 from tests.hosts.ssh.server import Account, Server, awaited
+from tests.hosts.ssh.test_real_hosts import Place
+from tests.lab.fixtures import lab, machine, machines
+from tests.lab.lab import Lab
+from tests.lab.machine import Machine
 from tests.sources import hub as hubs
 from tests.sources import s3server
 
-__all__ = ["account", "server", "servers"]
+__all__ = ["account", "lab", "machine", "machines", "server", "servers"]
 MIB = 1 << 20
 RATE = 3 * MIB
 IN_FLIGHT = 4 * MIB
@@ -517,3 +523,81 @@ def test_a_pull_that_is_stopped_ends_there_too(far: FarStore, model: tuple[Path,
     with pytest.raises(Interrupted):
         far.cache().snapshot(source, listing, progress)
     awaited(lambda: not receiving(far, "pull"), 10, "the host to have ended it")
+
+
+# -- whole machines of the lab
+
+
+@pytest.fixture
+def box(lab: Lab, machine: Machine) -> Iterator[FarStore]:
+    """A machine of its own, with systemd and Debian's Python."""
+    folder = Path(tempfile.mkdtemp(prefix="lyc-lab-"))
+    place = Place(lab, folder)
+    place.knows("gpu1", machine)
+    remote = place.pinned("gpu1")
+    seen = machine.root / "var/lib/lyc"
+    far = FarStore(remote, "/var/lib/lyc", seen, ContentCache(folder / "cache"), python="/usr/bin/python3")
+    try:
+        far.install()
+        yield far
+    finally:
+        remote.close()
+        remote.run(["rm", "-rf", "/var/lib/lyc"])
+        remote.close()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_a_link_that_is_cut_for_a_while(box: FarStore, machine: Machine, big: tuple[Path, Files], heard: Heard) -> None:
+    """Nobody says that it is cut: neither side hears a word, and the program there holds a part."""
+    folder, files = big
+    cuts: list[threading.Timer] = []
+    machine.shape(kbit=40_000)
+
+    def progress(done: int, total: int) -> None:
+        heard.progress(done, total)
+        if done > 4 * MIB and not cuts:
+            machine.cut()
+            cuts.append(threading.Timer(20, machine.join))
+            cuts[0].start()
+
+    snapshot = box.cache().snapshot(*local(folder), progress, heard.say)
+    cuts[0].join()
+    assert whole(box, snapshot, files)
+    assert any("going on" in line for line in heard.said)
+    assert not list(box.store.glob("incoming/*"))
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_there_while_it_is_pushed(
+    box: FarStore, machine: Machine, big: tuple[Path, Files]
+) -> None:
+    folder, files = big
+    machine.shape(kbit=80_000)
+
+    def progress(done: int, total: int) -> None:
+        if done > 2 * MIB:
+            machine.fill()
+
+    source, listing = local(folder)
+    with pytest.raises(Failed) as error:
+        box.cache().snapshot(source, listing, progress)
+    assert error.value.ref == "no-space"
+    assert "free" in error.value.why
+    with pytest.raises(Failed) as error:
+        box.cache().snapshot(source, listing, lambda done, total: None)
+    assert error.value.ref == "no-space"
+    assert f"{RESERVE >> 20} MiB of reserve needed" in error.value.why
+    assert box.cache().have(listing) is None
+    machine.unfill()
+    machine.shape()
+    assert whole(box, box.cache().snapshot(source, listing, lambda done, total: None), files)
+
+
+@pytest.mark.slow
+def test_a_host_without_a_way_to_the_hub(box: FarStore, hub: hubs.Hub, model: tuple[Path, Files], heard: Heard) -> None:
+    """The hub is on the loopback of this machine, which a host of the lab does not reach, whatever it is told."""
+    source, listing = at_hub(hub, elsewhere=elsewhere)
+    snapshot = box.cache().snapshot(source, listing, heard.progress, heard.say)
+    assert whole(box, snapshot, model[1])
+    assert heard.said[0].startswith(f"pushing from here: the host gets no file from {hub.url}")
