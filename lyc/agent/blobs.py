@@ -48,8 +48,9 @@ class Store:
         """With its folders, made where they are missing."""
         os.umask(0o022 if os.geteuid() == 0 else 0o077)
         store = cls(root.store)
-        for folder in (store.blobs, store.incoming, *(store.root / n for n in ("snapshots", "manifests", "used"))):
-            folder.mkdir(parents=True, exist_ok=True)
+        with store.speaking():
+            for folder in (store.blobs, store.incoming, *(store.root / n for n in ("snapshots", "manifests", "used"))):
+                folder.mkdir(parents=True, exist_ok=True)
         return store
 
     @property
@@ -186,11 +187,14 @@ class Store:
         """Write a small file so that a reader sees the old or the new one, on disk when this returns."""
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.incoming / f"{uuid4().hex}.text"
-        with fresh.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
+        try:
+            with fresh.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(path)
+        finally:
+            fresh.unlink(missing_ok=True)
         sync_folder(path.parent)
 
 

@@ -206,8 +206,17 @@ def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             _remove_tree(path)
-        else:
+        elif path.suffix != ".part":
             path.unlink(missing_ok=True)
+        else:
+            _remove_part(path)
+
+
+def _remove_part(path: Path) -> None:
+    """Under its lock: whoever takes it up again in this moment begins anew, and writes into no file without a name."""
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as part:
+        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def _remove_engine(folder: Path) -> None:

@@ -37,7 +37,7 @@ def have(root: Root, _: list[str]) -> dict[str, Any]:
     digest = asked.get("digest") or _of_listing(store, asked.get("listing"))
     if not is_digest(digest):
         return {"path": None, "digest": None}
-    with store.locked(alone=False):
+    with store.speaking(), store.locked(alone=False):
         if not _is_whole(store, digest):
             return {"path": None, "digest": None}
         _use(store, digest)
@@ -245,7 +245,8 @@ def _of_listing(store: Store, key: object) -> str | None:
 
 
 def _use(store: Store, digest: str) -> None:
-    store.used(digest).touch()
+    with contextlib.suppress(OSError):  # a full disk is no reason not to serve what is on it
+        store.used(digest).touch()
 
 
 def _is_whole(store: Store, digest: str) -> bool:

@@ -328,6 +328,21 @@ def test_a_disk_that_somebody_else_fills_meanwhile_stops_it(tmp_path: Path, leav
         assert program.blob(data).read_bytes() == data
 
 
+def test_what_is_here_is_served_from_a_full_disk_too(tmp_path: Path) -> None:
+    files = {"config.json": b"{}"}
+    with on_a_disk_of(RESERVE + 4 * MIB, tmp_path) as program:
+        program.give(*files.values())
+        path = program.link(files)
+        (program.store / "used" / path.name).unlink()
+        free = os.statvfs(program.root)
+        with (program.root / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_bsize)
+        assert program.call("have", {"digest": f"sha256:{path.name}"})["path"] == str(path)
+        with pytest.raises(Refusal) as refused:
+            program.call("receive", stdin=framed(b"more"))
+        assert refused.value.ref == "no-space"
+
+
 def modes(folder: Path) -> set[tuple[str, str]]:
     """(kind, mode) of all that lies in a store."""
     found = set()
