@@ -14,8 +14,8 @@ from lyc.errors import Interrupted
 from lyc.hosts.remote.calls import Agent
 
 STREAMS = 4
-"""Over one connection: OpenSSH lets 2 MiB be on the way in each. More connections brought no more in the lab, with 40 ms
-there and back and with 1 % of loss, and each would be another sign-in, maybe with a key to touch.
+"""Over one connection: OpenSSH lets 2 MiB be on the way in each. More connections brought no more in the lab, with 40
+ms there and back and with 1 % of loss, and each would be another sign-in, maybe with a key to touch.
 """
 CHUNK = 1 << 20
 IDLE_SECONDS = 0.25
