@@ -97,15 +97,15 @@ def measure(
     """name → medians (wall, processor)."""
     acts: dict[str, Callable[[], None]] = {
         "lyc": lambda: push(far, files),
-        "scp": lambda: bare("scp", "-q", "-F", config, *files.values(), "gpu1:/root/"),
+        "scp": lambda: bare("scp", "-q", "-F", config, *files.values(), "gpu1:/var/tmp/"),
     }
     if shutil.which("rsync") and (machine.root / "usr/bin/rsync").exists():
-        acts["rsync"] = lambda: bare("rsync", "-e", f"ssh -F {config}", *files.values(), "gpu1:/root/")
+        acts["rsync"] = lambda: bare("rsync", "-e", f"ssh -F {config}", *files.values(), "gpu1:/var/tmp/")
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in acts}
     for _ in range(rounds):
         for name, act in acts.items():
             times[name].append(clock.of(act))
-            machine.shell("rm -rf /root/w* /var/lib/lyc/store/blobs/sha256/*; sync")
+            machine.shell("rm -rf /var/tmp/w* /var/lib/lyc/store/blobs/sha256/*; sync")
     return {
         name: (statistics.median(wall for wall, _ in found), statistics.median(spent for _, spent in found))
         for name, found in times.items()

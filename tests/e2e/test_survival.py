@@ -119,7 +119,7 @@ def _unreachable(served: Served) -> dict[str, object] | None:
 
 
 def test_a_controller_that_is_killed_while_all_is_well(served: Served, machine: Machine) -> None:
-    """What serves goes on serving: the next controller, which knows nothing of the host at first, takes nothing away."""
+    """What serves goes on serving: the next controller, which knows nothing of the host yet, takes nothing away."""
     served.well()
     with Visitor(served) as visitor:
         wait_for(lambda: visitor.answered > 2)
