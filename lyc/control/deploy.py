@@ -13,7 +13,6 @@ from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import load_credentials
 from lyc.control.operations import Talk, bug
-from lyc.control.placing import LOCAL
 from lyc.control.preparation import Preparation, Prepared, Provided
 from lyc.control.reconcile import Reconciler
 from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
@@ -25,6 +24,7 @@ from lyc.records.deployment import (
     Replica,
     ReplicaState,
 )
+from lyc.records.host import LOCAL
 from lyc.records.operation import Operation
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.rollout.transitions import RUNNING

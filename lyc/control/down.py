@@ -7,9 +7,9 @@ import threading
 from lyc.control.deps import Deps
 from lyc.control.layout import attempt_directory
 from lyc.control.operations import Talk
-from lyc.control.placing import LOCAL
 from lyc.control.reconcile import Reconciler
 from lyc.records.deployment import ReplicaState
+from lyc.records.host import LOCAL
 from lyc.records.operation import Operation
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.rollout.transitions import ENDED

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from lyc.control.deps import Deps
 from lyc.control.hosts import Hosts
-from lyc.control.placing import ANY
+from lyc.control.kept import deploying, kept
 from lyc.errors import Locked
-from lyc.records.deployment import Release, ReleaseState
 from lyc.records.host import HostUse
-from lyc.records.operation import OperationKind
-from lyc.store import Store
 from lyc.units import show_duration
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
-_HEX = re.compile(r"[0-9a-f]{64}")
-_PROVEN = frozenset({ReleaseState.ACTIVE, ReleaseState.SUPERSEDED})
 
 
 class HostCare:
@@ -100,33 +93,10 @@ class HostCare:
         return {"name": name, "removed": True, "purged": True}
 
     def _check_idle(self, name: str) -> None:
-        for operation in self._deps.store.running_operations():
-            spec = operation.request.get("spec")
-            if operation.kind is OperationKind.DEPLOY and isinstance(spec, dict) and spec.get("host") in (name, ANY):
-                raise Locked(
-                    "host-busy",
-                    f"{operation.deployment} is being deployed to {name}",
-                    why="what it fetches is not in use yet, and would go too",
-                    hint=f"lyc status {operation.deployment} tells when it is done",
-                )
-
-
-def kept(store: Store, host: str) -> tuple[list[str], list[str]]:
-    """(digests of snapshots, ids of engines) that releases on the host need: those that run, serve or shall serve, and
-    the one before, to which a rollback goes.
-    """
-    needed = [one for deployment in store.deployments() for one in _needed(store, deployment.name, host)]
-    drafts = [Path(one.plan.speculative_model).name for one in needed if one.plan.speculative_model]
-    # The folder of a snapshot has its digest for a name; what is none (`ngram` takes no model) needs none.
-    drafts = [f"sha256:{name}" for name in drafts if _HEX.fullmatch(name)]
-    snapshots = dict.fromkeys([*(one.snapshot for one in needed), *drafts])
-    return list(snapshots), list(dict.fromkeys(one.plan.engine.id for one in needed))
-
-
-def _needed(store: Store, deployment: str, host: str) -> Iterator[Release]:
-    target = next(one.target for one in store.deployments() if one.name == deployment)
-    running = {replica.release for replica in store.replicas(deployment) if replica.host == host}
-    there = [one for one in store.releases(deployment) if one.spec.host == host]
-    before = [one.number for one in there if one.state in _PROVEN and one.number != target]
-    stays = running | {target, max(before, default=None)}
-    yield from (one for one in there if one.number in stays)
+        if (busy := deploying(self._deps.store, name)) is not None:
+            raise Locked(
+                "host-busy",
+                f"{busy} is being deployed to {name}",
+                why="what it fetches is not in use yet, and would go too",
+                hint=f"lyc status {busy} tells when it is done",
+            )

@@ -7,9 +7,8 @@ import logging
 import threading
 
 from lyc.control.deps import Deps
-from lyc.control.placing import ANY, LOCAL
 from lyc.errors import Failed, LycError, UsageError
-from lyc.records.host import Host, KnownHost, RemoteFacts
+from lyc.records.host import ANY, LOCAL, Host, KnownHost, RemoteFacts
 from lyc.spec.host_address import shown
 
 ON_THE_HOST = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"

@@ -8,20 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lyc.control.deps import Deps
+from lyc.control.kept import deploying, kept
 from lyc.engines import architectures, options, quantization, speculative, versions
 from lyc.engines.preflight import Needs, preflight, refuse
+from lyc.engines.preflight_system import room
 from lyc.errors import Failed, LycError, NoFit
 from lyc.planning.host import held, host_facts, plan, surge_fits
 from lyc.planning.host import place as place_again
 from lyc.ports import Source
 from lyc.records.deployment import CONTAINER, DeploymentSpec, Release, Replica
-from lyc.records.host import KnownHost
+from lyc.records.host import ANY, LOCAL, Host, KnownHost, RemoteFacts
 from lyc.records.model import Listing, ModelFacts
 from lyc.records.plan import EngineBuild, HostFacts, Plan
 from lyc.rollout.transitions import ENDED, RUNNING
 from lyc.store import Store
+from lyc.units import show_bytes
 
-LOCAL, ANY = "local", "any"
 REACHED_SECONDS = 600.0
 """So long it is believed what a host reaches: to ask where nothing answers would hold every deploy up."""
 AT_ONCE = 8
@@ -50,9 +52,12 @@ class Placed:
 
 
 class Placing:
-    """Of one deployment on one machine, that of its spec. freed: bytes that replicas it replaces would give back."""
+    """Of one deployment on one machine, that of its spec. freed: bytes that replicas it replaces would give back. say:
+    hears what was done to a host meanwhile.
+    """
 
-    def __init__(self, deps: Deps, spec: DeploymentSpec, *, freed: int) -> None:
+    def __init__(self, deps: Deps, spec: DeploymentSpec, *, freed: int, say: Callable[[str], None]) -> None:
+        self._say = say
         self._deps = deps
         self._spec = spec
         self._site = deps.sites.site(spec.host)
@@ -90,8 +95,23 @@ class Placing:
             container=self._contained,
             installed=self._installed(build),
         )
+        if self._make_room(host, found, room(build, needs.weights, installed=needs.installed or needs.container)):
+            found = dataclasses.replace(self._deps.hosts.look(host, reach=False), reaches=found.reaches)
+            store.saw_host(KnownHost(host, found, None, found.looked_at))
+            facts = host_facts(spec.host, found)
         refuse(spec.host, preflight(spec.host, found, needs))
         return facts
+
+    def _make_room(self, host: Host, found: RemoteFacts, needed: int) -> bool:
+        """Remove what nobody needs from a host that is short of `needed` bytes, the longest unused first."""
+        store = self._deps.store
+        short = found.place is not None and found.place.free < needed
+        if not short or store.prepared(host.name) is None or deploying(store, host.name, but=self._spec.name):
+            return False
+        pruned = self._deps.upkeep.prune(host, *kept(store, host.name), free=needed, dry_run=False)
+        for one in pruned:
+            self._say(f"removed from {host.name}, to make room: {one.kind} {one.name}, {show_bytes(one.bytes)}")
+        return bool(pruned)
 
     def _there(self, found: Found) -> bool:
         try:
@@ -165,20 +185,22 @@ def devices_for(store: Store, release: Release) -> tuple[int, ...] | None:
     return place_again(planned, host_facts(host, facts), taken=taken) or planned.devices
 
 
-def place(deps: Deps, spec: DeploymentSpec, model: Found, draft: Found | None, *, freed: int) -> Placed:
+def place(
+    deps: Deps, spec: DeploymentSpec, model: Found, draft: Found | None, *, freed: int, say: Callable[[str], None]
+) -> Placed:
     """On the machine that the spec names; for `any`, on the known host where the deployment is already, else on the one
     that holds the weights, else on the one with the most memory free. Raises what `Placing.place` does, and NoFit
     `no-host-fits`.
     """
     if spec.host != ANY:
-        return Placing(deps, spec, freed=freed).place(model, draft)
+        return Placing(deps, spec, freed=freed, say=say).place(model, draft)
     names = [known.host.name for known in deps.store.hosts()]
     if not names:
         raise NoFit("no-host-fits", "no host is known", where="--host any", hint="lyc hosts add user@box")
 
     def tried(name: str) -> Placed | LycError:
         try:
-            return Placing(deps, dataclasses.replace(spec, host=name), freed=freed).place(model, draft)
+            return Placing(deps, dataclasses.replace(spec, host=name), freed=freed, say=say).place(model, draft)
         except LycError as error:
             return error
 

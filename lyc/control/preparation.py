@@ -14,11 +14,12 @@ from pathlib import Path
 
 from lyc.control.deps import Deps
 from lyc.control.operations import Talk
-from lyc.control.placing import LOCAL, Found, Placed, place
+from lyc.control.placing import Found, Placed, place
 from lyc.engines import versions
 from lyc.inspection import inspect
 from lyc.ports import ByteProgress, Site, Source
 from lyc.records.deployment import CONTAINER, DeploymentSpec
+from lyc.records.host import LOCAL
 from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot
 from lyc.records.plan import Plan
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
@@ -79,7 +80,7 @@ class Preparation:
         with self._talk.during(Phase.INSPECT) as said:
             model = self._inspect(model_source, model_listing)
             draft = self._inspect(*drafts) if drafts else None
-            placed = place(self._deps, spec, model, draft, freed=self._freed)
+            placed = place(self._deps, spec, model, draft, freed=self._freed, say=self._talk.warn)
             self._spec = spec = dataclasses.replace(spec, host=placed.host)
             said.append(_describe(model.facts, placed))
         for warning in placed.plan.warnings:

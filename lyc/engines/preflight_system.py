@@ -99,10 +99,15 @@ def home(facts: RemoteFacts) -> Iterator[Check]:
         yield Check("home", _FAILED, f"{facts.home or 'the home'} cannot be written", why, remedy)
 
 
+def room(build: EngineBuild, weights: int, *, installed: bool) -> int:
+    """Bytes that have to be free before a deploy: for the weights and the engine, unless it is there, and to spare."""
+    return (0 if installed else requirements.installed_bytes(build)) + weights + _ROOM
+
+
 def disk(facts: RemoteFacts, build: EngineBuild, weights: int, model: str, installed: bool = False) -> Iterator[Check]:
     """Room for the engine, unless it is installed, and, where a model is asked for, its weights."""
     engine = 0 if installed else requirements.installed_bytes(build)
-    needed = engine + weights + _ROOM
+    needed = room(build, weights, installed=installed)
     parts = [f"{show_bytes(engine)} for {build.id}"] if engine else []
     parts += [f"{show_bytes(weights)} for {model or 'the weights'}"] if weights else ["what the weights take"]
     why = f"{', '.join(parts)}, and {show_bytes(_ROOM)} to spare"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from lyc.errors import UsageError
 from lyc.ports import EngineInstaller, HostProbe, ModelCache, Supervisor
-
-LOCAL = "local"
+from lyc.records.host import LOCAL
 
 
 class NoImages:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from lyc.hosts.here import LOCAL
 from lyc.ports import Site
-from lyc.records.host import Host
+from lyc.records.host import LOCAL, Host
 
 
 class HostSite(Site, Protocol):

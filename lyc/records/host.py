@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from lyc.records.plan import Accelerator
 
+LOCAL, ANY = "local", "any"
+"""In the place of a host's name: the machine that the controller runs on, and whichever known host fits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Host:

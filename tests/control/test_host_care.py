@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lyc.control.host_care import kept
+from lyc.control.kept import kept
 from lyc.control.told import told
 from lyc.errors import Failed
 from lyc.records.deployment import Deployment, DeploymentSpec, Release, ReleaseState, Replica, ReplicaState

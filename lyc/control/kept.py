@@ -1,0 +1,46 @@
+"""What must stay on a host, whatever is pruned there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from lyc.records.deployment import Release, ReleaseState
+from lyc.records.host import ANY
+from lyc.records.operation import OperationKind
+from lyc.store import Store
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_PROVEN = frozenset({ReleaseState.ACTIVE, ReleaseState.SUPERSEDED})
+
+
+def kept(store: Store, host: str) -> tuple[list[str], list[str]]:
+    """(digests of snapshots, ids of engines) that releases on the host need: those that run, serve or shall serve, and
+    the one before, to which a rollback goes.
+    """
+    needed = [one for deployment in store.deployments() for one in _needed(store, deployment.name, host)]
+    drafts = [Path(one.plan.speculative_model).name for one in needed if one.plan.speculative_model]
+    # The folder of a snapshot has its digest for a name; what is none (`ngram` takes no model) needs none.
+    drafts = [f"sha256:{name}" for name in drafts if _HEX.fullmatch(name)]
+    snapshots = dict.fromkeys([*(one.snapshot for one in needed), *drafts])
+    return list(snapshots), list(dict.fromkeys(one.plan.engine.id for one in needed))
+
+
+def _needed(store: Store, deployment: str, host: str) -> Iterator[Release]:
+    target = next(one.target for one in store.deployments() if one.name == deployment)
+    running = {replica.release for replica in store.replicas(deployment) if replica.host == host}
+    there = [one for one in store.releases(deployment) if one.spec.host == host]
+    before = [one.number for one in there if one.state in _PROVEN and one.number != target]
+    stays = running | {target, max(before, default=None)}
+    yield from (one for one in there if one.number in stays)
+
+
+def deploying(store: Store, host: str, *, but: str = "") -> str | None:
+    """The deployment that is being deployed to a host just now, whose weights no release needs yet. but: not this."""
+    for operation in store.running_operations():
+        spec = operation.request.get("spec")
+        there = isinstance(spec, dict) and spec.get("host") in (host, ANY)
+        if operation.kind is OperationKind.DEPLOY and there and operation.deployment != but:
+            return operation.deployment
+    return None
