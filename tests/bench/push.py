@@ -143,9 +143,7 @@ def main() -> int:
         if name in found:
             other, cost = found[name]
             figures = f"{wanted.mib / other:.0f} MiB/s, {cost:.1f} s of the processor"
-            print(
-                f"{name:6} {other / wall:5.2f} × its rate, {cost / spent:.2f} × its bytes a second of it    ({figures})"
-            )
+            print(f"{name:6} {other / wall:5.2f} × its rate at {spent / cost:.2f} × its processor    ({figures})")
         else:
             print(f"{name:6} skipped: this machine or the host of the lab has none")
     return 0
