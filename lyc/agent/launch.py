@@ -50,8 +50,6 @@ def crashes(record: Document | None, end: Document | None, boot: str, uptime: fl
         return 0
     lived = uptime - float(record.get("uptime") or 0.0)
     if end is not None and end.get("starts") == record.get("starts"):
-        if end.get("clean"):
-            return 0
         lived = float(end.get("seconds") or 0.0)
     return 1 if lived >= CLEAN_SECONDS else before + 1
 
@@ -174,12 +172,11 @@ def ended(root: Root, arguments: list[str]) -> NoReturn:
     short = oom_kills() > number(record, "oom_kills")
     if result == "oom-kill" or (short and code == -signal.SIGKILL):
         _say(KILLED_FOR_MEMORY)
-    elif short and result != "success":
+    elif short:
         _say("lyc: meanwhile the kernel killed a process of this machine for memory (OOM)")
     lived = uptime() - float(record.get("uptime") or 0.0)
     end = {
         "pid": record["pid"], "starts": record["starts"], "code": code, "at": time.time(), "seconds": lived,
-        "clean": result == "success",
     }  # fmt: skip
     with contextlib.suppress(OSError):  # systemd remembers the exit code until the next start
         write_atomically(folder.path / "exit.json", end)

@@ -42,7 +42,7 @@ def document(identity: str, spec: Document, state: str, record: Document | None,
     return {
         "id": identity, "state": state, "pid": number(record, "pid") or None, "exit_code": None, "ended_at": None,
         "port": spec.get("port"), "socket": spec.get("socket"), "starts": number(record, "starts") or 1,
-        "gave_up": False,
+        "gave_up": False, "crash_loop": False,
     } | known  # fmt: skip
 
 
@@ -73,4 +73,6 @@ def _exited(identity: str, spec: Document, record: Document, end: Document | Non
     elif record.get("state") == RUNS_ENGINE and unit.pid == record["pid"]:
         code = unit.exit_code  # its end could not be written down, on a full disk for example
     over = unit.over or record.get("state") == GAVE_UP
-    return document(identity, spec, "exited", record, pid=pid, exit_code=code, ended_at=at, gave_up=over)
+    looped = record.get("state") == GAVE_UP
+    known = {"pid": pid, "exit_code": code, "ended_at": at, "gave_up": over, "crash_loop": looped}
+    return document(identity, spec, "exited", record, **known)

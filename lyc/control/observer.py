@@ -66,7 +66,7 @@ class Observer:
             return Seen("absent")
         if status.state == "exited":
             failure = diagnose(memory.lines[-DIAGNOSED_LINES:], status.exit_code).document()
-            return Seen("exited", failure=failure, starts=status.starts, gave_up=status.gave_up)
+            return Seen("exited", failure=failure, starts=status.starts, gave_up=status.crash_loop)
         if status.starts > replica.starts:
             memory.loading, memory.progress = False, None
             failure = diagnose(memory.lines[-DIAGNOSED_LINES:], None).document()

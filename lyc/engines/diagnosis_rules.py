@@ -244,7 +244,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "engine-killed-out-of-memory",
-        r"Failed core proc\(s\): \{.*: -9\b|WorkerProc initialization failed|proc \S+ died unexpectedly",
+        r"^lyc: killed for memory \(OOM\)",
+        NoFit,
+        "the kernel killed the engine, because the machine ran out of memory",
+        "the kernel kills the largest process when memory is out",
+        "choose a smaller model or --max-model-len, or a machine with more memory",
+    ),
+    Rule(
+        "engine-killed-out-of-memory",
+        r"Failed core proc\(s\): \{.*: -9\b|WorkerProc initialization failed|proc \S+ died unexpectedly"
+        r"|^lyc: meanwhile the kernel killed a process of this machine for memory \(OOM\)",
         NoFit,
         "a process of the engine was killed, most likely because the machine ran out of memory",
         "the kernel kills the largest process when memory is out; the process left no error of its own",

@@ -39,7 +39,8 @@ class ProcessStatus:
     without one it was not heard yet).
     exit_code: negative = killed by that signal; None while running or when nobody saw the end (power cut). ended_at:
     seconds since the epoch. starts: how often its machine has started it by itself, after a crash or a boot; each is
-    another process. gave_up: it ended, and its machine will not start it again. error: document of an error.
+    another process. gave_up: it ended, and its machine will not start it again; crash_loop: because it has died too
+    often. error: document of an error.
     """
 
     state: str
@@ -48,4 +49,5 @@ class ProcessStatus:
     ended_at: float | None = None
     starts: int = 1
     gave_up: bool = False
+    crash_loop: bool = False
     error: dict[str, object] | None = None

@@ -32,8 +32,8 @@ class Seen:
     log, its health route and a real completion say. in_flight: requests at the gateway, None = not known. failure:
     document of the error, once the process has ended, the probe was refused for good, or its host cannot be asked
     (`unknown` without it: the host has not been heard yet).
-    starts: how often its host has started it; gave_up: it has ended and its host, which starts engines again by
-    itself, will not any more.
+    starts: how often its host has started it; gave_up: it has ended, and its host, which starts engines again by
+    itself, has done so in vain as often as makes sense.
     """
 
     process: str

@@ -18,7 +18,7 @@ RUNS = {"state": "running", "pid": 7, "starts": 3, "crashes": 2, "boot_id": BOOT
 
 
 def end(**more: object) -> dict[str, object]:
-    return {"pid": 7, "starts": 3, "code": 1, "at": 5.0, "seconds": 10.0, "clean": False} | more
+    return {"pid": 7, "starts": 3, "code": 1, "at": 5.0, "seconds": 10.0} | more
 
 
 def test_waiting_doubles_up_to_a_minute() -> None:
@@ -29,7 +29,7 @@ def test_crashes_in_a_row_are_counted() -> None:
     assert crashes(None, None, BOOT, 1010.0) == 0
     assert crashes(RUNS, end(), BOOT, 1010.0) == 3
     assert crashes(RUNS, end(seconds=CLEAN_SECONDS), BOOT, 2000.0) == 1
-    assert crashes(RUNS, end(clean=True), BOOT, 1010.0) == 0
+    assert crashes(RUNS, end(code=0), BOOT, 1010.0) == 3  # unasked, as vLLM ends when its engine process was killed
     assert crashes(RUNS, end(starts=2), BOOT, 1010.0) == 3  # nobody noted the end of this one
     assert crashes(RUNS, None, BOOT, 1000.0 + CLEAN_SECONDS) == 1
     assert crashes(RUNS, end(), "boot-2", 5.0) == 0  # it ended with the machine
@@ -62,7 +62,7 @@ def told(record: dict[str, object], ended: dict[str, object] | None, unit: Unit)
 def test_statuses() -> None:
     assert settled("a.1", SPEC, None, None, alive=False) == {
         "id": "a.1", "state": "absent", "pid": None, "exit_code": None, "ended_at": None, "port": 21000,
-        "socket": None, "starts": 1, "gave_up": False,
+        "socket": None, "starts": 1, "gave_up": False, "crash_loop": False,
     }  # fmt: skip
     alive = settled("a.1", SPEC, RUNS, None, alive=True)
     assert alive is not None
@@ -82,6 +82,12 @@ def test_statuses_that_systemd_settles() -> None:
     assert told(RUNS, None, Unit("failed", "failed", pid=7, code=2, status=9)) == ("exited", -9, True)
     assert told(RUNS, None, Unit("failed", "failed", pid=8, code=1, status=3)) == ("exited", None, True)
     assert told(RUNS | {"state": "gave-up"}, end(), Unit("activating", "start")) == ("exited", 1, True)
+
+
+def test_only_who_died_too_often_is_not_to_be_tried_again() -> None:
+    stopped = asked("a.1", SPEC, RUNS, end(), Unit("inactive", "dead"))
+    looped = asked("a.1", SPEC, RUNS | {"state": "gave-up"}, end(), Unit("failed", "failed"))
+    assert [(one["gave_up"], one["crash_loop"]) for one in (stopped, looped)] == [(True, False), (True, True)]
 
 
 def test_units_take_no_path_that_needs_quoting() -> None:
