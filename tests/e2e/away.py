@@ -82,6 +82,9 @@ class Served:
             assert document["choices"][0]["text"].startswith(words), answer.text
             assert document["model"] == self.name, answer.text
             return True
+        if answer.status_code == 500:  # the engine's own, as it dies
+            assert answer.json()["error"]["type"] == "InternalServerError", answer.text
+            return False
         assert answer.json()["error"]["code"] in GATEWAY_CODES.get(answer.status_code, "").split(), answer.text
         assert answer.status_code != 503 or answer.headers["retry-after"]
         return False

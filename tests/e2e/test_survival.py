@@ -25,6 +25,14 @@ pytestmark = pytest.mark.engine
 TINY = "sample:tiny"
 NOTICED_SECONDS = 20.0
 """Within which `lyc status` tells that a host is away: 8 s of silence, and what a busy machine takes to say so."""
+EATER = """
+import os, sys, time
+eaten = []
+while os.path.exists("/proc/" + sys.argv[1]):
+    eaten.append(b"x" * (16 << 20))
+    time.sleep(0.02)
+"""
+"""Takes memory until the process of the pid is gone."""
 ENGINE = "systemctl show -p MainPID --value 'lyc-replica@*'"
 
 
@@ -161,6 +169,23 @@ def test_a_slow_link_that_loses_packets(served: Served, machine: Machine) -> Non
     served.well()
 
 
+def test_a_disk_that_is_full_while_it_serves(served: Served, machine: Machine) -> None:
+    """Serving goes on, and so does what is told of it, whichever controller asks; only lines of the log may be lost."""
+    before = engine(machine)
+    with Visitor(served) as visitor:
+        machine.fill()
+        try:
+            wait_for(lambda: visitor.answered > 10)
+            os.kill(served.lyc.controller_pid(), signal.SIGKILL)
+            assert served.lyc.status(served.name)["state"] == "ready"
+            wait_for(lambda: served.replica()["pid"] == before, 30, "word of the host")
+        finally:
+            machine.unfill()
+    told("full disk", visitor)
+    assert (visitor.states, visitor.refused) == (["ready"], 0)
+    assert engine(machine) == before
+
+
 def test_a_host_that_is_rebooted(served: Served, machine: Machine) -> None:
     before = served.well()
     boot = machine.boot_id()
@@ -190,3 +215,21 @@ def test_a_host_that_loses_power_while_nobody_controls_it(served: Served, machin
     print(f"\nno controller: answers {time.monotonic() - began:.1f} s after sshd")
     after = served.well()
     assert (after["id"], after["attempts"]) == (before["id"], before["attempts"])
+
+
+def test_an_engine_that_is_killed_for_memory(served: Served, machine: Machine) -> None:
+    before = served.well()
+    pid = engine(machine)
+    with Visitor(served) as visitor:
+        machine.limit_memory(machine.memory() + (64 << 20))
+        try:
+            machine.shell(f"systemd-run --quiet --unit=eater -p OOMScoreAdjust=-1000 python3 -c '{EATER}' {pid}")
+            wait_for(lambda: engine(machine) != pid, 60, "the end of the engine")
+        finally:
+            machine.limit_memory(None)
+        error = wait_for(lambda: served.replica()["error"], 30, "why it ended")
+        after = served.well(180)
+    told("killed for memory", visitor)
+    assert error["ref"] == "engine-killed-out-of-memory"
+    assert "for memory (OOM)" in served.logs()
+    assert (after["id"], after["error"]) == (before["id"], None)

@@ -50,6 +50,11 @@ class ControlGroup:
         files = list(self._main.rglob("cgroup.procs")) if self._main.is_dir() else []
         return [int(word) for path in files for word in _text(path).split()]
 
+    def memory(self) -> int:
+        """Bytes that all its processes hold together, with what the kernel keeps of files for them."""
+        v1 = ROOT / "memory" / self.name / "memory.usage_in_bytes"
+        return int((v1 if v1.exists() else self._main / "memory.current").read_text())
+
     def limit_memory(self, size: int | None) -> None:
         """All its processes together get so many bytes, and beyond that the kernel kills one. None: no limit."""
         v1, v2 = ROOT / "memory" / self.name / "memory.limit_in_bytes", self._main / "memory.max"

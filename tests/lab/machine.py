@@ -197,6 +197,10 @@ class Machine:
         """
         self._group.limit_memory(size)
 
+    def memory(self) -> int:
+        """Bytes that it uses."""
+        return self._group.memory()
+
     @property
     def on(self) -> bool:
         return bool(self._group.pids())
