@@ -28,9 +28,9 @@ def complete(deployed: Any, prompt: str = "1 2 3 4 1 2 3 4 1 2 3", tokens: int =
     return str(answer.json()["choices"][0]["text"])
 
 
-def test_from_a_hub_with_a_draft_of_the_same_vocabulary(lyc: Lyc, models: TinyModels) -> None:
+def test_from_a_hub_quantized_with_a_draft_of_the_same_vocabulary(lyc: Lyc, models: TinyModels) -> None:
     with hub.Server() as running:
-        commit = running.add("acme/tiny", models.base, gated=True)
+        commit = running.add("acme/tiny", models.quantized("w4a16"), gated=True)
         running.add("acme/draft", models.draft())
         running.tokens["hf_token-of-the-test"] = {"acme/tiny", "acme/draft"}
         env = {"HF_ENDPOINT": running.url, "HF_TOKEN": "hf_token-of-the-test"}
@@ -52,6 +52,7 @@ def test_from_a_bucket_with_quantized_weights(lyc: Lyc, models: TinyModels, tmp_
         deployed = lyc.json("deploy", "s3://models/tiny-w8a8", "--name", "bucket", *FAST, *words, env=env)
     assert deployed["model"].startswith("s3://models/tiny-w8a8")
     assert complete(deployed)
+    assert lyc.gauge("bucket", "spec_decode_num_draft_tokens_total") > 0
     assert "compressed-tensors" in lyc.run("logs", "bucket", "--tail", "2000").stdout
 
 

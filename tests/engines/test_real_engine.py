@@ -1,6 +1,7 @@
 """Real starts of the pinned vLLM on the CPU: every quantization and every draft that works there, answering.
 
-Each start costs 15 to 25 s on an idle machine, so a quantization and a draft share one where they can.
+Each start costs 15 to 25 s on an idle machine, so a quantization and a draft share one where they can. w8a8 with ngram
+and w4a16 with a draft model are deployed in tests/e2e/test_sources.py.
 """
 
 from __future__ import annotations
@@ -39,8 +40,6 @@ def drafted(metrics: str) -> float:
 @pytest.mark.parametrize(
     ("checkpoint", "quantization", "method"),
     [
-        ("w8a8", None, "ngram"),
-        ("w4a16", None, "draft_model"),
         ("awq", "awq", "eagle3"),
         ("gptq", None, "eagle"),
         ("mtp", None, "mtp"),
@@ -54,7 +53,7 @@ def test_it_answers(
 ) -> None:
     made: dict[str, Callable[[], Path]] = {"base": lambda: tiny.base, "mtp": tiny.mtp}
     model = made.get(checkpoint, lambda: tiny.quantized(checkpoint))()
-    draft = tiny.draft() if method == "draft_model" else tiny.eagle(method) if method in ("eagle", "eagle3") else None
+    draft = tiny.eagle(method) if method in ("eagle", "eagle3") else None
     plan = replace(PLAN, quantization=quantization, speculative_method=method)
     with running(plan, target(engine_bin, folder, model, draft)) as engine:
         assert engine.complete(tokens=24)
