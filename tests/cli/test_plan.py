@@ -365,7 +365,7 @@ def test_speculative_decoding_costs_memory(home: Home) -> None:
 
 
 def test_this_machines_cpu(home: Home) -> None:
-    folder = model(home, hidden_size=64, intermediate_size=128, num_hidden_layers=2, vocab_size=1000,
+    folder = model(home, index=False, hidden_size=64, intermediate_size=128, num_hidden_layers=2, vocab_size=1000,
                    num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
     document = planned(home, folder, "--gpu", "cpu", "--kv-cache-memory-bytes", "1GiB", "--max-model-len", "2k")
     (fit,) = document["fits"]
