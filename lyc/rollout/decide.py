@@ -69,11 +69,16 @@ def _unknown(replica: Replica, seen: Seen, situation: Situation) -> list[Action]
     """
     if seen.failure is None:
         return []
-    if replica.state is ReplicaState.READY:
+    another = replica.state is ReplicaState.UNREACHABLE and _ref(replica.error) != _ref(seen.failure)
+    if replica.state is ReplicaState.READY or (another and not situation.deployment.stopping):
         return [MoveReplica(replica.id, Signal.LOST, seen.failure)]
     if situation.deployment.abandon and replica.state is ReplicaState.STOPPING:
         return [MoveReplica(replica.id, Signal.GONE)]
     return []
+
+
+def _ref(error: dict[str, object] | None) -> object:
+    return error and error.get("ref")
 
 
 def _restarted(replica: Replica, seen: Seen, situation: Situation) -> Action:

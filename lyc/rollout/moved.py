@@ -20,6 +20,8 @@ def moved(old: Replica, action: MoveReplica, now: float) -> Replica:
             return replace(new, failures=failures, retry_at=action.until, ready_at=None)
         case Signal.RESTARTED | Signal.FOUND:
             return replace(new, ready_at=None, starts=old.starts if action.starts is None else action.starts)
+        case Signal.LOST:
+            return replace(new, ready_at=None)
         case Signal.PROVEN:
             return replace(new, ready_at=now, error=None)
         case Signal.DRAIN:

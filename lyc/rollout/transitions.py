@@ -61,6 +61,7 @@ TABLE: Mapping[tuple[State, Signal], State] = {
     (State.PROBING, Signal.RESTARTED): State.STARTING,
     (State.READY, Signal.RESTARTED): State.STARTING,
     (State.READY, Signal.LOST): State.UNREACHABLE,
+    (State.UNREACHABLE, Signal.LOST): State.UNREACHABLE,
     (State.UNREACHABLE, Signal.FOUND): State.STARTING,
     (State.UNREACHABLE, Signal.DIED): State.BACKOFF,
     (State.UNREACHABLE, Signal.GAVE_UP): State.FAILED,

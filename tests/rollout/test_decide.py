@@ -49,6 +49,7 @@ class World:
         self.cut = 0  # requests lost because a process was stopped before its drain was over
         self.most_processes = 0
         self.away = False  # the host does not answer
+        self.why = AWAY
         self.unheard = False  # it may yet: the controller has just begun to listen
         self.starts: dict[tuple[str, int], int] = {}  # by the host itself
 
@@ -65,7 +66,7 @@ class World:
 
     def seen(self, replica: Replica) -> Seen:
         if self.away:
-            return Seen("unknown", failure=None if self.unheard else AWAY)
+            return Seen("unknown", failure=None if self.unheard else self.why)
         state = self.processes.get((replica.id, replica.attempts))
         if state is None:
             return Seen("absent")
@@ -283,6 +284,16 @@ def test_a_host_that_does_not_answer_makes_a_replica_unready_and_nothing_else() 
     world.settle()
     assert [one.id for one in world.ready(number)] == [replica.id]
     assert world.replicas[replica.id].error is None
+
+
+def test_why_a_host_cannot_be_asked_is_told_as_it_is_now() -> None:
+    world, _ = served()
+    world.away = True
+    world.settle()
+    world.why = {"ref": "host-key-changed", "what": "it is another"}
+    world.settle()
+    (replica,) = world.replicas.values()
+    assert (replica.state, replica.error, replica.ready_at) == (ReplicaState.UNREACHABLE, world.why, None)
 
 
 def test_a_host_that_was_not_heard_yet_goes_on_serving() -> None:
