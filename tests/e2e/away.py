@@ -24,6 +24,8 @@ from tests.lab.machine import Machine
 
 BELIEVED_SECONDS = 12.0
 """So long after its last answer an endpoint may be called ready: silence is noticed after 8 s."""
+TAKEN_UP_SECONDS = 2.0
+"""The gateway looks for itself before it sends anything to what is ready again."""
 ASK_SECONDS = 10.0
 GATEWAY_CODES = {502: "bad_gateway", 503: "no_replica_ready replica_lost", 504: "replica_timeout"}
 
@@ -132,6 +134,7 @@ class Visitor:
         self.refused = 0
         self.last = time.monotonic()
         self.longest = 0.0
+        self._ready_since = 0.0
         self._served = served
         self._controller = ControllerClient(load(served.lyc.env).controller_socket)
         self._stop = threading.Event()
@@ -171,7 +174,8 @@ class Visitor:
             self.last = now
             return
         self.refused += 1
-        if before == self._state() == "ready" and now - self.last > BELIEVED_SECONDS:
+        until = max(self.last + BELIEVED_SECONDS, self._ready_since + TAKEN_UP_SECONDS)
+        if before == self._state() == "ready" and now > until:
             self.lies.append(f"called ready {now - self.last:.1f} s after its last answer")
 
     def _state(self) -> str | None:
@@ -180,5 +184,6 @@ class Visitor:
             state = self._controller.deployment(self._served.name)["state"]
             if self.states[-1:] != [state]:
                 self.states.append(state)
+                self._ready_since = time.monotonic()
             return state
         return None

@@ -6,6 +6,7 @@ One deployment lives through all of it, in the order of this file; each test lea
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -233,3 +234,46 @@ def test_an_engine_that_is_killed_for_memory(served: Served, machine: Machine) -
     assert error["ref"] == "engine-killed-out-of-memory"
     assert "for memory (OOM)" in served.logs()
     assert (after["id"], after["error"]) == (before["id"], None)
+
+
+def test_a_host_that_was_installed_anew_under_its_name(served: Served, machine: Machine) -> None:
+    """Nothing is sent to it before its key is accepted; then the same deploy makes all that it had."""
+    served.well()
+    machine.unmake()
+    machine.make()
+    machine.start()
+    machine.wait()
+    assert wait_for(lambda: _said(served, "host-key-changed"), 60, "that the key is another")
+    error = served.lyc.error("hosts", "check", "box", code=1)
+    assert error["ref"] == "host-key-changed"
+    (command,) = re.findall(r"lyc (hosts add \S+ --accept-host-key \S+)", error["hint"])
+    assert machine.shell("ls /var/lib/lyc/agent 2>&1 || true").startswith("ls: cannot access")
+    served.lyc.run(*command.split())
+    words = ("--host", "ssh://root@box", *FAST)
+    deployed = served.lyc.json("deploy", TINY, "--name", served.name, *words)
+    assert (deployed["release"], deployed["url"]) == (served.deployed["release"], served.deployed["url"])
+    served.well()
+
+
+def _said(served: Served, ref: str) -> bool:
+    (replica,) = served.lyc.status(served.name)["replica_list"]
+    assert replica["state"] in ("ready", "unreachable")
+    return bool(replica["error"] and replica["error"]["ref"] == ref)
+
+
+def test_going_down_while_the_host_is_off(served: Served, machine: Machine) -> None:
+    """It is waited for unless that is not wished; what its systemd starts again at boot is ended then."""
+    served.well()
+    machine.power_cut()
+    wait_for(lambda: _unreachable(served), NOTICED_SECONDS, "that the host is away")
+    began = served.lyc.run("down", served.name, "--yes", "--no-wait", code=8)
+    assert f"box does not answer, and is waited for: lyc down {served.name} --force" in began.stderr
+    assert served.lyc.status(served.name)["state"] == "stopping"
+    served.lyc.run("down", served.name, "--yes", "--force")
+    assert served.lyc.json("ls")["deployments"] == []
+    machine.start()
+    machine.wait()
+    back = time.monotonic()
+    wait_for(lambda: machine.shell("ls /var/lib/lyc/replicas").strip() == "", 60, "the end of what nobody knows")
+    print(f"\nswept {time.monotonic() - back:.1f} s after sshd")
+    assert engine(machine) == 0
