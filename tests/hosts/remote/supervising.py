@@ -94,7 +94,7 @@ class Controller:
 
     def ssh(self) -> list[psutil.Process]:
         """The `ssh` of all tunnels of this home."""
-        return [one for one in map(psutil.Process, self.local.stray([])) if one.name() == "ssh"]
+        return named("ssh", self.local.stray([]))
 
     def end(self) -> None:
         """Nothing that it runs on this machine is left."""

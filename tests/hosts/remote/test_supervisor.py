@@ -23,6 +23,7 @@ from lyc.hosts.remote.watching import Pace
 from lyc.hosts.ssh.known import pin
 from lyc.hosts.ssh.scan import scan
 from lyc.records.process import ProcessSpec
+from tests.hosts.named import named
 from tests.hosts.remote.supervising import Controller, held, numbers, pid_behind, texts
 from tests.hosts.ssh.conftest import account, server, servers
 from tests.hosts.ssh.server import Account, Server, awaited, sessions_of
@@ -259,14 +260,14 @@ def test_a_tunnel_that_is_down_is_not_hidden(controller: Controller, spec: Proce
     """The process runs and its host says so, but no request can reach it."""
     controller.supervisor.start(spec)
     awaited(lambda: pid_behind(spec), 5, "it answers")
-    for process in map(psutil.Process, controller.local.stray([])):
-        if process.name() == "sh":
-            process.suspend()
+    loops = named("sh", controller.local.stray([]))
+    for process in loops:
+        process.suspend()
     for process in controller.ssh():
         process.kill()
     awaited(lambda: refs(controller, spec) == "tunnel-down", 5, "it is told")
     assert controller.status(spec).pid is not None
-    for process in map(psutil.Process, controller.local.stray([])):
+    for process in loops:
         process.resume()
     awaited(lambda: controller.state(spec) == "running" and pid_behind(spec), 5, "it is up again")
 

@@ -23,6 +23,7 @@ from lyc.hosts.local import LocalSupervisor
 from lyc.hosts.remote.tunnels import LONGEST_PATH, Attention, Tunnels, check_path, directories
 from lyc.hosts.ssh.known import pin
 from lyc.hosts.ssh.scan import scan
+from tests.hosts.named import named
 from tests.hosts.ssh.conftest import account, server, servers
 from tests.hosts.ssh.server import Account, Server, awaited, free_port, kill, sessions_of
 
@@ -103,8 +104,7 @@ class Rig:
 
     def ssh(self) -> list[psutil.Process]:
         """The `ssh` of all tunnels of this home."""
-        pids = self.supervisor.stray([])
-        return [one for one in map(psutil.Process, pids) if one.name() == "ssh"]
+        return named("ssh", self.supervisor.stray([]))
 
 
 @contextmanager
@@ -317,7 +317,7 @@ def test_one_that_is_stuck_begins_anew(rig: Rig, server: Server) -> None:
     tunnels.ensure(ONE, rig.path, far.port)
     awaited(lambda: said_by(rig.path) == "far hello", 5, "the far end answers")
     (before,) = rig.ssh()
-    (loop,) = [one for one in map(psutil.Process, rig.supervisor.stray([])) if one.name() == "sh"]
+    (loop,) = named("sh", rig.supervisor.stray([]))
     loop.suspend()
     kill(before.pid)
     awaited(lambda: tunnels.down(ONE) > 1.0, 5, "it is down")
