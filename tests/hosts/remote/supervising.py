@@ -19,6 +19,7 @@ from lyc.hosts.remote.watching import Pace
 from lyc.hosts.ssh.target import Target
 from lyc.records.process import PORT, ProcessSpec, ProcessStatus
 from lyc.records.secret import Secret
+from tests.hosts.named import named
 
 ENGINE = """
 import os, socket, sys, threading, time
