@@ -17,6 +17,8 @@ from lyc.records.model import FetchRequest, Listing, ModelRef, Snapshot, SourceF
 from lyc.records.plan import EngineBuild, HostFacts
 from lyc.records.process import ProcessSpec, ProcessStatus
 from lyc.records.progress import PhaseEvent
+from lyc.records.rental import Billed, Capabilities, Leftover, Machine, Offer, Order
+from lyc.records.secret import Secret
 
 ByteProgress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all), at most a few times a second."""
@@ -359,5 +361,88 @@ class Upkeep(Protocol):
 
         Raises Failed `host-in-use` while engines of another controller run there, or that holds the lock; `force`
         ends them.
+        """
+        ...
+
+
+class Provider(Protocol):
+    """One account at one provider of machines. `lyc.testing` has the suite that each must pass.
+
+    Errors, whatever the provider's own words are: NotAuthorised `provider-denied` (credential wrong, expired, or
+    allows too little), Unreachable `provider-unreachable` (no answer in time, 5xx) and `provider-busy` (429; tried
+    again within reason before), Failed `provider-odd-answer` (not what it documents), Failed `provider-refused` (it
+    says that the request itself is wrong). No secret is in any of them.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def account(self) -> str:
+        """Proves the credential with one small request: a word for whose it is, without a secret; may be empty."""
+        ...
+
+    def offers(self) -> Sequence[Offer]:
+        """Everything with a GPU that it sells, sold out or not; nothing is filtered here. As fresh as it has them."""
+        ...
+
+    def create(self, order: Order) -> Machine:
+        """Ask for one machine. Returns as soon as the provider has given it an id, ready or not.
+
+        Raises NoFit `no-capacity` (sold out; try another offer), NoFit `quota-exceeded`, UsageError `offer-gone`: after
+        these, after NotAuthorised, `provider-busy` and `provider-refused`, nothing was created. After any other error
+        it is not known whether a machine was: list before asking again. What had to be made for it first (a key, a
+        disk) and is of no use any more is removed, or else found by `leftovers`.
+        """
+        ...
+
+    def get(self, identity: str) -> Machine | None:
+        """One machine; None when the provider says that there is none of this id, or that it is gone for good."""
+        ...
+
+    def list_owned(self, owner: str) -> Sequence[Machine]:
+        """Every machine, in every region and on every page, of a run id that begins with `<owner>-`, gone ones left
+        out. Raises rather than return a part of them.
+        """
+        ...
+
+    def terminate(self, identity: str) -> None:
+        """Ask for its end, together with the disks and addresses that came with it. Of a missing one: a success.
+
+        Returns as soon as the provider has taken the request; whether it is gone, `get` tells.
+        """
+        ...
+
+    def leftovers(self, owner: str) -> Sequence[Leftover]:
+        """What is there of this owner beside machines: disks, addresses, keys, scripts. Those of living machines too:
+        who asks compares the run ids.
+        """
+        ...
+
+    def remove(self, leftover: Leftover) -> None:
+        """Remove one of `leftovers`. Of a missing one: a success."""
+        ...
+
+    def billed(self, since: float, until: float) -> Sequence[Billed] | None:
+        """What it says that it bills; None where it has no such call."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class ProviderKind(Protocol):
+    """What an entry point of the group `lyc.providers` names: a provider, before there is an account.
+
+    Loading it must be cheap: what is heavy is imported in `open`.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def open(self, credentials: Mapping[str, Secret], *, endpoint: str | None, clock: Callable[[], float]) -> Provider:
+        """The account of these credentials, by the names in the capabilities; all that are required are there.
+
+        endpoint: in place of the provider's own address. Touches no network.
         """
         ...

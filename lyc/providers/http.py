@@ -1,0 +1,183 @@
+"""JSON over HTTP as providers speak it, and their failures in our words.
+
+What only reads is asked again when the provider is busy or stumbles; what changes something never is, unless the caller
+says that doing it twice is the same as once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from lyc.errors import Failed, LycError, NotAuthorised, Unreachable
+
+TRIES = 4
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 15.0
+"""Seconds. A provider that asks for a longer one is told of as busy."""
+_DETAIL = 300
+
+
+class Refused(Exception):
+    """An answer of 4xx that is the provider package's own to translate. body: decoded JSON, or text."""
+
+    def __init__(self, status: int, body: object, text: str) -> None:
+        super().__init__(f"{status}: {text}")
+        self.status = status
+        self.body = body
+        self.text = text
+
+
+def _client_error(status: int) -> bool:
+    return 400 <= status < 500 and status not in (401, 403, 429)
+
+
+class Api:
+    """Calls of one provider. title: as errors name it; name: as `--provider` takes it.
+
+    headers: called for each request, so that a token may be renewed. pause: waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        title: str,
+        name: str,
+        headers: Callable[[], Mapping[str, str]],
+        timeout: float = 30.0,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._title = title
+        self._name = name
+        self._headers = headers
+        self._pause = pause
+        self._client = httpx.Client(base_url=base, timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=False)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def get(self, path: str, *, params: Mapping[str, Any] | None = None) -> Any:
+        """The decoded answer; asked again on trouble that may pass. Raises Refused for 4xx but 401, 403 and 429."""
+        return self.call("GET", path, params=params, again=True)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, Any] | None = None,
+        again: bool = False,
+        timeout: float | None = None,
+        refused: Callable[[int], bool] = _client_error,
+    ) -> Any:
+        """One call: decoded JSON, None for an empty answer.
+
+        again: doing it twice is as once, so it may be repeated. refused: statuses that the caller translates itself,
+        which it gets as Refused. Raises what `lyc.ports.Provider` says.
+        """
+        pause = FIRST_PAUSE
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                return self._once(method, path, json=json, params=params, timeout=timeout, refused=refused)
+            except _Passing as trouble:
+                wait = pause if trouble.after is None else trouble.after
+                # A request that was turned away for being one too many has done nothing: it may always be repeated.
+                if not left or wait > LONGEST_PAUSE or not (again or trouble.untouched):
+                    raise trouble.error from trouble.__cause__
+                self._pause(wait)
+                pause *= 2
+        raise AssertionError("unreachable")
+
+    def odd(self, path: str, why: str) -> Failed:
+        """`provider-odd-answer`: for an answer that lacks what the documents promise."""
+        return Failed("provider-odd-answer", f"{self._title} answers what lyc does not understand", why=why, where=path)
+
+    def refusal(self, error: Refused, path: str) -> Failed:
+        """`provider-refused`: for a Refused of which nothing better is known."""
+        why = f"{error.status}: {error.text}"
+        return Failed("provider-refused", f"{self._title} refuses the request", why=why, where=path)
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object,
+        params: Mapping[str, Any] | None,
+        timeout: float | None,
+        refused: Callable[[int], bool],
+    ) -> Any:
+        span = httpx.USE_CLIENT_DEFAULT if timeout is None else httpx.Timeout(timeout, connect=10.0)
+        try:
+            headers = dict(self._headers())
+            answer = self._client.request(method, path, json=json, params=params, headers=headers, timeout=span)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _Passing(self._unreachable(type(error).__name__), untouched=True) from error
+        except httpx.TransportError as error:
+            raise _Passing(self._unreachable(type(error).__name__)) from error
+        status = answer.status_code
+        if refused(status):
+            raise Refused(status, _decoded(answer), _told(answer))
+        if status in (401, 403):
+            raise NotAuthorised(
+                "provider-denied",
+                f"{self._title} does not accept the credential",
+                why=f"it answers {status} {_told(answer)}".strip(),
+                where=path,
+                hint=f"lyc providers check {self._name}",
+            )
+        if status == 429:
+            busy = Unreachable("provider-busy", f"{self._title} asks to be asked less often", where=path)
+            raise _Passing(busy, after=_after(answer), untouched=True)
+        if status >= 500:
+            raise _Passing(self._unreachable(f"it answers {status} {_told(answer)}".strip()), after=_after(answer))
+        if not 200 <= status < 300:
+            raise self.odd(path, f"it answers {status}")
+        if not answer.content.strip():
+            return None
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise self.odd(path, "it is not JSON") from error
+
+    def _unreachable(self, why: str) -> Unreachable:
+        hint = f"lyc providers check {self._name}"
+        return Unreachable("provider-unreachable", f"{self._title} does not answer", why=why, hint=hint)
+
+
+class _Passing(Exception):
+    """Trouble that may pass. after: seconds to wait, as the provider asks. untouched: the request had no effect."""
+
+    def __init__(self, error: LycError, *, after: float | None = None, untouched: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.after = after
+        self.untouched = untouched
+
+
+def _after(answer: httpx.Response) -> float | None:
+    """Retry-After in seconds; the form with a date is not used by those whom lyc asks."""
+    text = answer.headers.get("retry-after", "")
+    return float(text) if text.replace(".", "", 1).isdecimal() else None
+
+
+def _decoded(answer: httpx.Response) -> object:
+    try:
+        return answer.json()
+    except ValueError:
+        return answer.text
+
+
+def _told(answer: httpx.Response) -> str:
+    """What the answer says for itself, short and on one line."""
+    body = _decoded(answer)
+    for key in ("detail", "message", "error", "error_description", "title"):
+        if isinstance(body, Mapping) and key in body:
+            body = body[key]
+    text = str(body.get("message", body)) if isinstance(body, Mapping) else str(body)
+    return " ".join(text.split())[:_DETAIL]
