@@ -45,7 +45,7 @@ def gpus(  # noqa: PLR0917  Typer hands them over by name
     """List the GPUs that lyc knows, or show one."""
     from lyc.engines.versions import pinned
     from lyc.planning.catalogue.cards import CARDS, find
-    from lyc.planning.catalogue.prices import parse_residency
+    from lyc.spec.residency import parse_residency
 
     session = open_session(context, as_json=as_json)
     output = session.output

@@ -33,7 +33,7 @@ class Market:
 
 def market(wish: Wish, book: PriceBook, *, residency: str | None, currency: str | None) -> Market:
     """currency: of `--per-token-price`. residency: `--residency` as written; UsageError `unknown-residency`."""
-    from lyc.planning.catalogue.prices import parse_residency
+    from lyc.spec.residency import parse_residency
 
     told = currency or _only_one([price.currency for price in book.given.values()]) or CURRENCY
     allowed = None if residency is None else parse_residency(residency)

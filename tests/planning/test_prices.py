@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 from lyc.errors import UsageError
 from lyc.planning.catalogue.cards import CARDS, find
 from lyc.planning.catalogue.prices import (
-    EEA,
-    EU,
     PriceBook,
     book,
     bundled,
     convert,
     parse_price,
-    parse_residency,
     price,
 )
 from lyc.records.card import Price
+from lyc.spec.residency import EEA, EU, parse_residency
 
 H100 = find("h100")
 

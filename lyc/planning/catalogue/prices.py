@@ -19,28 +19,14 @@ from pathlib import Path
 from lyc.errors import UsageError
 from lyc.planning.catalogue.cards import find
 from lyc.records.card import Card, Price
+from lyc.records.money import Rates
+from lyc.spec.money import CURRENCIES, SYMBOLS
 
-EU = frozenset(
-    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
-)
-EEA = EU | {"IS", "LI", "NO"}
-_REGIONS = {"eu": EU | {"EU"}, "eea": EEA | {"EU"}}
-"""`EU` as a country: the provider says no more than that. It is in the EU, but in no single country."""
-_SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP"}
 _AMOUNT = re.compile(
     r"(?P<before>[€$£])?\s*(?P<amount>[^\s@a-zA-Z€$£/]+)\s*(?P<currency>[€$£]|[A-Za-z]{3})?"
     r"\s*(?:/\s*(?:h|hr|hour))?\s*(?:@\s*(?P<country>[A-Za-z]{2}))?",
 )
 _FORM = "write it like --price h100=2.79EUR/h, or --price h100=2.79EUR/h@FI to say in which country"
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What one euro is in other currencies. dated: ISO day."""
-
-    per_euro: Mapping[str, Decimal]
-    dated: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +69,11 @@ def price(
 
 def convert(row: Price, currency: str, rates: Rates) -> Price | None:
     """The price in another currency, saying so in its source; None without a rate. The amount is not rounded."""
-    if row.currency == currency:
-        return row
-    one, other = (Decimal(1) if code == "EUR" else rates.per_euro.get(code) for code in (row.currency, currency))
-    if one is None or other is None:
-        return None
-    how = f"{row.amount} {row.currency} at {(one / other).normalize():.6g} {row.currency}/{currency} of {rates.dated}"
-    return replace(row, amount=row.amount / one * other, currency=currency, source=f"{row.source}; {how}")
+    amount = rates.convert(row.amount, row.currency, currency)
+    if amount is None or row.currency == currency:
+        return None if amount is None else row
+    how = f"{row.amount} {row.currency} at {rates.told(row.currency, currency)}"
+    return replace(row, amount=amount, currency=currency, source=f"{row.source}; {how}")
 
 
 def book(words: Sequence[str] = (), *, file: str | None = None, path: str = "") -> PriceBook:
@@ -109,22 +93,6 @@ def parse_price(word: str) -> tuple[str, Price]:
         raise _invalid(word, "it has no =AMOUNT", "--price")
     card = find(name, "--price")
     return card.name, _amount(text, word, where="--price", source="--price")
-
-
-def parse_residency(text: str) -> frozenset[str]:
-    """`eu`, `eea`, or countries such as `de,fr` → the countries that will do. Raises UsageError `unknown-residency`."""
-    countries: set[str] = set()
-    for part in text.lower().split(","):
-        word = part.strip()
-        if word not in _REGIONS and not re.fullmatch(r"[a-z]{2}", word):
-            raise UsageError(
-                "unknown-residency",
-                f"{part.strip()!r} is neither eu, eea nor a country",
-                where="--residency",
-                hint="write --residency eu, or countries by their two letters: --residency de,fr",
-            )
-        countries |= _REGIONS.get(word, {word.upper()})
-    return frozenset(countries)
 
 
 @cache
@@ -211,14 +179,10 @@ def _amount(text: str, written: str, *, where: str, source: str) -> Price:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount < 0:
         raise _invalid(written, f"{match['amount']} is not an amount", where)
-    currency = _SYMBOLS.get(symbols[0], symbols[0].upper())
-    if currency not in {"EUR", *bundled().rates.per_euro, *_MORE}:
+    currency = SYMBOLS.get(symbols[0], symbols[0].upper())
+    if currency not in CURRENCIES:
         raise _invalid(written, f"{currency} is not a currency that lyc knows", where)
     return Price(amount, currency, "", source, (match["country"] or "").upper())
-
-
-_MORE = frozenset({"SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "RON", "CAD", "AUD", "INR", "CNY", "KRW", "SGD"})
-"""Taken as they are; to compare with others, a price file must say their rate."""
 
 
 def _positive(text: str, where: str) -> Decimal:
