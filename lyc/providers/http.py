@@ -74,16 +74,24 @@ class Api:
         again: bool = False,
         timeout: float | None = None,
         refused: Callable[[int], bool] = _client_error,
+        body: str | None = None,
+        text: bool = False,
+        heard: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Any:
         """One call: decoded JSON, None for an empty answer.
 
         again: doing it twice is as once, so it may be repeated. refused: statuses that the caller translates itself,
-        which it gets as Refused. Raises what `lyc.ports.Provider` says.
+        which it gets as Refused. body: sent as plain text, in place of `json`. text: an answer that is no JSON is
+        returned as it is. heard: gets the headers of a good answer. Raises what `lyc.ports.Provider` says.
         """
         pause = FIRST_PAUSE
         for left in range(TRIES - 1, -1, -1):
             try:
-                return self._once(method, path, json=json, params=params, timeout=timeout, refused=refused)
+                sent = {"json": json, "params": params, "content": body}
+                answer = self._once(method, path, sent, timeout=timeout, refused=refused)
+                if heard is not None:
+                    heard(answer.headers)
+                return self._read(answer, path, text=text)
             except _Passing as trouble:
                 wait = pause if trouble.after is None else trouble.after
                 # A request that was turned away for being one too many has done nothing: it may always be repeated.
@@ -102,52 +110,56 @@ class Api:
         why = f"{error.status}: {error.text}"
         return Failed("provider-refused", f"{self._title} refuses the request", why=why, where=path)
 
+    def unreachable(self, why: str) -> Unreachable:
+        """`provider-unreachable`: for an answer of 5xx that the caller wished to see first."""
+        hint = f"lyc providers check {self._name}"
+        return Unreachable("provider-unreachable", f"{self._title} does not answer", why=why, hint=hint)
+
+    def denied(self, why: str, path: str) -> NotAuthorised:
+        """`provider-denied`: the credential is wrong, expired, or allows too little."""
+        what, hint = f"{self._title} does not accept the credential", f"lyc providers check {self._name}"
+        return NotAuthorised("provider-denied", what, why=why, where=path, hint=hint)
+
     def _once(
         self,
         method: str,
         path: str,
+        sent: Mapping[str, Any],
         *,
-        json: object,
-        params: Mapping[str, Any] | None,
         timeout: float | None,
         refused: Callable[[int], bool],
-    ) -> Any:
+    ) -> httpx.Response:
         span = httpx.USE_CLIENT_DEFAULT if timeout is None else httpx.Timeout(timeout, connect=10.0)
         try:
-            headers = dict(self._headers())
-            answer = self._client.request(method, path, json=json, params=params, headers=headers, timeout=span)
+            headers = dict(self._headers()) | ({} if sent["content"] is None else {"content-type": "text/plain"})
+            answer = self._client.request(method, path, headers=headers, timeout=span, **sent)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _Passing(self._unreachable(type(error).__name__), untouched=True) from error
+            raise _Passing(self.unreachable(type(error).__name__), untouched=True) from error
         except httpx.TransportError as error:
-            raise _Passing(self._unreachable(type(error).__name__)) from error
+            raise _Passing(self.unreachable(type(error).__name__)) from error
         status = answer.status_code
         if refused(status):
             raise Refused(status, _decoded(answer), _told(answer))
         if status in (401, 403):
-            raise NotAuthorised(
-                "provider-denied",
-                f"{self._title} does not accept the credential",
-                why=f"it answers {status} {_told(answer)}".strip(),
-                where=path,
-                hint=f"lyc providers check {self._name}",
-            )
+            raise self.denied(f"it answers {status} {_told(answer)}".strip(), path)
         if status == 429:
             busy = Unreachable("provider-busy", f"{self._title} asks to be asked less often", where=path)
             raise _Passing(busy, after=_after(answer), untouched=True)
         if status >= 500:
-            raise _Passing(self._unreachable(f"it answers {status} {_told(answer)}".strip()), after=_after(answer))
+            raise _Passing(self.unreachable(f"it answers {status} {_told(answer)}".strip()), after=_after(answer))
         if not 200 <= status < 300:
             raise self.odd(path, f"it answers {status}")
+        return answer
+
+    def _read(self, answer: httpx.Response, path: str, *, text: bool) -> Any:
         if not answer.content.strip():
             return None
         try:
             return answer.json()
         except ValueError as error:
+            if text:
+                return answer.text.strip()
             raise self.odd(path, "it is not JSON") from error
-
-    def _unreachable(self, why: str) -> Unreachable:
-        hint = f"lyc providers check {self._name}"
-        return Unreachable("provider-unreachable", f"{self._title} does not answer", why=why, hint=hint)
 
 
 class _Passing(Exception):
