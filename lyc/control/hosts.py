@@ -8,13 +8,13 @@ import threading
 
 from lyc.control.deps import Deps
 from lyc.errors import Failed, LycError, UsageError
-from lyc.records.host import ANY, LOCAL, Host, KnownHost, RemoteFacts
+from lyc.records.host import ANY, LOCAL, RENT, Host, KnownHost, RemoteFacts
 from lyc.spec.host_address import shown
 
 ON_THE_HOST = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 log = logging.getLogger(__name__)
 
-RESERVED = {LOCAL: "this machine itself", ANY: "whichever host fits"}
+RESERVED = {LOCAL: "this machine itself", ANY: "whichever host fits", RENT: "a machine to be rented"}
 """Names that no host can have."""
 ACCEPT_NEW = "accept-new"
 """In place of a fingerprint: take the key of a machine that was never seen. One that has changed is still refused."""

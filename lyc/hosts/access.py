@@ -84,4 +84,5 @@ class SshAccess:
         return [*target.argv(*more, *(part for word in kept for part in ("-o", word))), *command]
 
     def target(self, host: Host) -> Target:
-        return Target(host.address, host.port, self._known_hosts, self._run_dir, self._config)
+        identity = Path(host.identity) if host.identity else None
+        return Target(host.address, host.port, self._known_hosts, self._run_dir, self._config, identity, host.key_alias)

@@ -85,9 +85,13 @@ class AllSites(Generic[S]):
         host = self._find(name)
         with self._lock:
             found = self._made.get(name)
-            if found is not None and (found.host.address, found.host.port) == (host.address, host.port):
+            if found is not None and _where(found.host) == _where(host):
                 return found
             made = self._made[name] = self._make(host)
         if found is not None:
             found.close()
         return made
+
+
+def _where(host: Host) -> tuple[str, int | None, str]:
+    return host.address, host.port, host.rental

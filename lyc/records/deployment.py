@@ -26,6 +26,27 @@ class Speculative:
 
 
 @dataclass(frozen=True, slots=True)
+class RentWish:
+    """What may be rented for a deployment. It does not distinguish releases.
+
+    providers: only these, empty = all that there are credentials for. residency: where the data may be, as written
+    (`eu`, `de,fi`). sovereign: the owner of the provider must answer to no law outside the EU and EEA. max_price: of
+    the machine for an hour, `3.50EUR`. spot: also machines that may be taken back. ttl: seconds after which everything
+    goes, whatever happens. ready_timeout: seconds that a machine has to become ready before it is given back. disk:
+    bytes wanted at least, None = from the size of the model.
+    """
+
+    providers: tuple[str, ...] = ()
+    residency: str | None = None
+    sovereign: bool = False
+    max_price: str | None = None
+    spot: bool = False
+    ttl: float | None = None
+    ready_timeout: float | None = None
+    disk: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentSpec:
     """A deployment as its user wishes it: everything that, changed, makes a new release.
 
@@ -33,6 +54,7 @@ class DeploymentSpec:
     gpu: auto | cpu | a card's name. host: `local`, or the name of a host that is known. gpus: indices of the cards on
     the host that it may use, None = any that are free. runtime: process | container; image: of the container, None =
     vLLM's own; in a release by what names it for good.
+    rent: where host is a machine to be rented, which ones will do.
     engine_args: vLLM options by long name without dashes, values as written (`{"enforce-eager": "true"}`).
     env: extra environment of the engine; values may be secrets, so they are never shown.
     """
@@ -52,6 +74,7 @@ class DeploymentSpec:
     gpus: tuple[int, ...] | None = None
     runtime: str = "process"
     image: str | None = None
+    rent: RentWish = field(default_factory=RentWish)
 
 
 class ReplicaState(enum.StrEnum):

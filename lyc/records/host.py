@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from lyc.records.plan import Accelerator
 
-LOCAL, ANY = "local", "any"
-"""In the place of a host's name: the machine that the controller runs on, and whichever known host fits."""
+LOCAL, ANY, RENT = "local", "any", "rent"
+"""In the place of a host's name: the machine that the controller runs on, whichever known host fits, and a machine that
+is rented for it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,9 @@ class Host:
     address: what OpenSSH takes, `user@box`, `box` or an alias of the user's `~/.ssh/config`, without a port. port:
     None = what OpenSSH's configuration says. fingerprints: `SHA256:…` of each host key that was accepted. Times:
     epoch seconds. lease_seconds: the host stops its replicas when the controller was silent for so long; None = never.
+    rental: run id of a machine that lyc rented; then it powers off in place of stopping its replicas. identity: file
+    of the private key that opens it, empty = as OpenSSH's configuration says. country: ISO code of where it stands,
+    empty = nobody has said.
     """
 
     name: str
@@ -26,6 +31,14 @@ class Host:
     fingerprints: tuple[str, ...] = ()
     added_at: float = 0.0
     lease_seconds: int | None = None
+    rental: str = ""
+    identity: str = ""
+    country: str = ""
+
+    @property
+    def key_alias(self) -> str | None:
+        """The name under which its key is known: addresses of rented machines are used again by others."""
+        return f"lyc-{self.rental}" if self.rental else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 T = TypeVar("T")
 _NESTED = frozenset({
     "spec", "plan", "error", "request", "result", "data", "reported", "facts", "fingerprints", "devices",
+    "offer", "extra",
 })  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION = 4
+VERSION = 5
 
 STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
     2: (("releases", "reported", "TEXT"),),
@@ -15,6 +15,11 @@ STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
         ("deployments", "abandon", "BOOLEAN NOT NULL DEFAULT 0"),
         ("hosts", "prepared", "TEXT"),
         ("hosts", "lease_seconds", "INTEGER"),
+    ),
+    5: (
+        ("hosts", "rental", "TEXT NOT NULL DEFAULT ''"),
+        ("hosts", "identity", "TEXT NOT NULL DEFAULT ''"),
+        ("hosts", "country", "TEXT NOT NULL DEFAULT ''"),
     ),
 }
 """Columns (table, name, type) that a database of the version before lacks; not where its table was made just now."""
@@ -125,4 +130,33 @@ HOSTS = Table(
     Column("seen_at", Float),
     Column("prepared", Text),
     Column("lease_seconds", Integer),
+    Column("rental", Text, nullable=False, server_default=""),
+    Column("identity", Text, nullable=False, server_default=""),
+    Column("country", Text, nullable=False, server_default=""),
 )
+
+RENTALS = Table(
+    "rentals",
+    METADATA,
+    Column("run_id", String, primary_key=True),
+    Column("provider", String, nullable=False),
+    Column("deployment", String, nullable=False, index=True),
+    Column("offer", Text, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("intended_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("granularity", Integer, nullable=False),
+    Column("minimum", Integer, nullable=False),
+    Column("machine", Text),
+    Column("host", String),
+    Column("address", Text),
+    Column("port", Integer),
+    Column("user", Text),
+    Column("billed_from", Float),
+    Column("billed_until", Float),
+    Column("time_limit", Float),
+    Column("reason", Text, nullable=False),
+    Column("error", Text),
+    Column("extra", Text, nullable=False),
+)
+"""Kept for good: they are the ledger."""

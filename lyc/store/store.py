@@ -19,6 +19,7 @@ from lyc.records.engine import Reported
 from lyc.records.host import Host, KnownHost, RemoteFacts
 from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationState
+from lyc.records.rental import Rental, RentalState
 from lyc.store import schema
 from lyc.store.rows import from_row, to_column, to_row
 
@@ -244,6 +245,35 @@ class Store:
     def remove_host(self, name: str) -> None:
         with self._write() as connection:
             connection.execute(delete(schema.HOSTS).where(schema.HOSTS.c.name == name))
+
+    # rentals
+    def rentals(self, *, deployment: str | None = None, open_only: bool = False) -> list[Rental]:
+        """Oldest first. open_only: those that may cost money still."""
+        table = schema.RENTALS
+        statement = select(table).order_by(table.c.intended_at)
+        if deployment is not None:
+            statement = statement.where(table.c.deployment == deployment)
+        if open_only:
+            statement = statement.where(table.c.state.not_in([RentalState.GONE, RentalState.REFUSED]))
+        return [from_row(Rental, row) for row in self._rows(statement)]
+
+    def rental(self, run_id: str) -> Rental | None:
+        rows = self._rows(select(schema.RENTALS).where(schema.RENTALS.c.run_id == run_id))
+        return from_row(Rental, rows[0]) if rows else None
+
+    def add_rental(self, rental: Rental) -> None:
+        """Before its machine is asked for: the intent."""
+        with self._write() as connection:
+            connection.execute(insert(schema.RENTALS).values(to_row(rental)))
+
+    def change_rental(self, rental: Rental, was: RentalState) -> bool:
+        """Store it if its state is still `was`; whether it was. Two threads never undo one another's move."""
+        table = schema.RENTALS
+        with self._write() as connection:
+            found = connection.execute(
+                update(table).where(table.c.run_id == rental.run_id, table.c.state == was).values(to_row(rental))
+            )
+            return found.rowcount == 1
 
     # operations
     def put_operation(self, operation: Operation) -> None:

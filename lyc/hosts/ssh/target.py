@@ -27,6 +27,8 @@ class Target:
 
     address, port: as in `lyc.records.host.Host`. known_hosts: lyc's own file of pinned keys; it need not exist yet.
     run_dir: private folder for control sockets. config: instead of `~/.ssh/config` and the system's; None = those.
+    identity: file of the only private key that is offered; None = as the configuration says. alias: name under which
+    its key is known, None = as the configuration says.
     """
 
     address: str
@@ -34,6 +36,8 @@ class Target:
     known_hosts: Path
     run_dir: Path
     config: Path | None = None
+    identity: Path | None = None
+    alias: str | None = None
 
     @property
     def shown(self) -> str:
@@ -43,14 +47,17 @@ class Target:
     @property
     def control(self) -> Path:
         """The control socket: another one for whatever would reach another machine or trust another key."""
-        parts = (self.address, str(self.port), str(self.known_hosts), str(self.config))
+        parts = [self.address, str(self.port), str(self.known_hosts), str(self.config)]
+        parts += [str(one) for one in (self.identity, self.alias) if one is not None]
         return self.run_dir / f"ssh-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
 
-    def argv(self, *options: str) -> list[str]:
-        """`ssh` with `options` before the address. Words given to `-o` here win over the user's own."""
+    def argv(self, *more: str) -> list[str]:
+        """`ssh` with `more` before the address. Words given to `-o` here win over the user's own."""
         config = ("-F", str(self.config)) if self.config else ()
         port = ("-p", str(self.port)) if self.port else ()
-        return ["ssh", *config, *port, *options, "--", self.address]
+        key = ("-i", str(self.identity), *options(IdentitiesOnly="yes", IdentityAgent="none")) if self.identity else ()
+        alias = options(HostKeyAlias=self.alias, CheckHostIP="no") if self.alias else ()
+        return ["ssh", *config, *port, *key, *alias, *more, "--", self.address]
 
 
 @dataclass(frozen=True, slots=True)
