@@ -1,0 +1,175 @@
+"""What must be done about the machines of one provider, given a whole list of them and what lyc knows. Pure.
+
+Level-triggered: each call starts from what is true now, so it does not matter how often the controller died between
+intent, act and answer. Only machines that carry this controller's mark are ever judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lyc.records.rental import Machine, MachineState, Rental, RentalState
+from lyc.renting.transitions import OPEN, Signal, after
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Store the rental as `rental`, if it is still in `was`."""
+
+    rental: Rental
+    was: RentalState
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Ask the provider to end a machine. run_id: of its rental; one that nobody knows has none in the store."""
+
+    machine: str
+    run_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Ask the provider for this very machine: it is not in the list any more."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the controller knows of its rentals at one provider, read after the list was.
+
+    wanted: run ids that something still uses. creating: run ids whose create is being waited for by a thread of this
+    controller right now. settle: see `Capabilities.settle`.
+    """
+
+    rentals: Mapping[str, Rental]
+    wanted: frozenset[str]
+    creating: frozenset[str]
+    settle: float
+
+
+Step = Move | Terminate | Confirm
+
+
+def settle(machines: Sequence[Machine], known: Known, now: float) -> tuple[Step, ...]:
+    """The next steps at one provider. machines: all that carry this controller's mark, from one complete listing that
+    was asked for before `known` was read (so that what is created meanwhile is not taken for an orphan).
+    """
+    found: dict[str, list[Machine]] = {}
+    for machine in machines:
+        if machine.run_id is not None and machine.alive:
+            found.setdefault(machine.run_id, []).append(machine)
+    steps: list[Step] = []
+    for run_id in sorted(found.keys() - known.rentals.keys()):
+        steps += [Terminate(one.id, run_id, "unknown-to-lyc") for one in found[run_id]]
+    for run_id, rental in sorted(known.rentals.items()):
+        steps += _one(rental, found.get(run_id, []), known, now)
+    return tuple(steps)
+
+
+def orphans(machines: Iterable[Machine], rentals: Mapping[str, Rental]) -> list[Machine]:
+    """Machines with this controller's mark that it does not know, or believes gone."""
+    return [
+        one
+        for one in machines
+        if one.run_id and one.alive and (one.run_id not in rentals or rentals[one.run_id].state not in OPEN)
+    ]
+
+
+def told(rental: Rental, machine: Machine, now: float) -> Rental:
+    """The rental with what its provider tells of its machine."""
+    return replace(
+        rental,
+        state=after(rental.state, Signal.TOLD),
+        machine=machine.id,
+        address=machine.address or rental.address,
+        port=machine.port if machine.address else rental.port,
+        user=machine.user or rental.user,
+        billed_from=rental.billed_from or machine.created_at or rental.intended_at,
+        billed_until=None,
+        updated_at=now,
+    )
+
+
+def released(rental: Rental, reason: str, now: float, error: dict[str, object] | None = None) -> Rental:
+    """The rental, to go. The first reason stays."""
+    state = after(rental.state, Signal.RELEASE)
+    return replace(rental, state=state, reason=rental.reason or reason, error=rental.error or error, updated_at=now)
+
+
+def vanished(rental: Rental, now: float, reason: str = "ended-elsewhere") -> Rental:
+    """The rental, gone: its provider has confirmed it."""
+    state = after(rental.state, Signal.VANISHED)
+    until = None if rental.billed_from is None else now
+    return replace(rental, state=state, billed_until=until, reason=rental.reason or reason, updated_at=now)
+
+
+def never(rental: Rental, reason: str, now: float, error: dict[str, object] | None = None) -> Rental:
+    """The rental of which no machine came."""
+    return replace(
+        rental, state=after(rental.state, Signal.NEVER), reason=reason, error=error, updated_at=now, billed_from=None
+    )
+
+
+def _one(rental: Rental, machines: list[Machine], known: Known, now: float) -> list[Step]:
+    state, was = rental.state, rental.state
+    steps: list[Step] = []
+    if state not in OPEN:
+        if not machines:
+            return []
+        late = replace(told(rental, machines[0], now), reason=rental.reason or "turned-up-late")
+        return [Move(late, was), *(Terminate(one.id, rental.run_id, "turned-up-late") for one in machines)]
+    mine, others = _first(rental, machines)
+    # Two machines of one run: the create was carried out twice. The second serves nobody.
+    steps += [Terminate(one.id, rental.run_id, "created-twice") for one in others]
+    if mine is not None and (rental.machine is None or _news(rental, mine)):
+        rental = told(rental, mine, now)
+        steps.append(Move(rental, was))
+        was = rental.state
+    if mine is None and rental.machine is None:
+        return steps + _unheard(rental, known, now)
+    if mine is None:
+        return [*steps, Confirm(rental.run_id)]
+    if rental.state is RentalState.RENTED:
+        failed = mine.state is MachineState.FAILED
+        if rental.run_id in known.wanted and not failed:
+            return steps
+        rental = released(rental, "failed-at-provider" if failed else "unused", now, _failure(mine) if failed else None)
+        steps.append(Move(rental, was))
+    if rental.state is RentalState.RELEASING and mine.state is not MachineState.ENDING:
+        steps.append(Terminate(mine.id, rental.run_id, rental.reason))
+    return steps
+
+
+def _unheard(rental: Rental, known: Known, now: float) -> list[Step]:
+    """Nothing of it is in the list. A provider may show a machine only some time after it was asked for it."""
+    if rental.run_id in known.creating or now - rental.updated_at < known.settle:
+        return []
+    if rental.state is RentalState.RELEASING:
+        return [Move(vanished(rental, now), rental.state)]
+    return [Move(never(rental, "never-appeared", now, rental.error), rental.state)]
+
+
+def _first(rental: Rental, machines: list[Machine]) -> tuple[Machine | None, list[Machine]]:
+    """(the machine of a rental, further ones of the same run)."""
+    if not machines:
+        return None, []
+    ranked = sorted(machines, key=lambda one: (one.id != rental.machine, one.state is MachineState.FAILED, one.id))
+    mine = ranked[0] if rental.machine in (None, ranked[0].id) else None
+    return mine, ranked[1:] if mine else ranked
+
+
+def _news(rental: Rental, machine: Machine) -> bool:
+    return machine.address is not None and (rental.address, rental.port) != (machine.address, machine.port)
+
+
+def _failure(machine: Machine) -> dict[str, object]:
+    return {
+        "kind": "Failed",
+        "ref": "machine-failed",
+        "what": f"{machine.provider} could not start the machine {machine.id}",
+        "why": machine.problem or machine.word,
+    }
