@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from lyc.planning.host import place as place_again
 from lyc.ports import Source
 from lyc.records.deployment import CONTAINER, DeploymentSpec, Release, Replica
 from lyc.records.host import ANY, LOCAL, Host, KnownHost, RemoteFacts
-from lyc.records.model import Listing, ModelFacts
+from lyc.records.model import Listing, ModelFacts, Snapshot
 from lyc.records.plan import EngineBuild, HostFacts, Plan
 from lyc.rollout.transitions import ENDED, RUNNING
 from lyc.store import Store
@@ -71,7 +71,7 @@ class Placing:
         planned = self._plan(model.facts, draft.facts if draft else None, host)
         surge = surge_fits(planned, host, holding=self._held(lambda _: True)[0])
         free = sum(card.memory_free for card in host.accelerators) or host.memory_available
-        return Placed(spec.host, planned, surge, self._there(model), free)
+        return Placed(spec.host, planned, surge, self._have(model) is not None, free)
 
     def _looked_at(self, model: Found, draft: Found | None) -> HostFacts:
         """The host as it is now. Raises Failed `host-unfit` for what no plan can mend."""
@@ -87,37 +87,43 @@ class Placing:
         build = self._build(facts)
         if self._contained:
             versions.image(build, spec.image)
+        there = {one.listing.key: self._have(one) for one in (model, draft) if one}
         needs = Needs(
             # Cards that do not answer are told of, unless the CPU was asked for: else nobody would miss them.
             engine=build if spec.gpu == "cpu" or found.accelerators else None,
-            weights=sum(one.listing.size for one in (model, draft) if one and not self._there(one)),
+            weights=sum(one.listing.size for one in (model, draft) if one and not there[one.listing.key]),
             model=spec.model,
             container=self._contained,
             installed=self._installed(build),
         )
-        if self._make_room(host, found, room(build, needs.weights, installed=needs.installed or needs.container)):
+        needed = room(build, needs.weights, installed=needs.installed or needs.container)
+        own = [one.digest for one in there.values() if one]
+        if self._make_room(host, found, needed, own, build):
             found = dataclasses.replace(self._deps.hosts.look(host, reach=False), reaches=found.reaches)
             store.saw_host(KnownHost(host, found, None, found.looked_at))
             facts = host_facts(spec.host, found)
         refuse(spec.host, preflight(spec.host, found, needs))
         return facts
 
-    def _make_room(self, host: Host, found: RemoteFacts, needed: int) -> bool:
-        """Remove what nobody needs from a host that is short of `needed` bytes, the longest unused first."""
+    def _make_room(self, host: Host, found: RemoteFacts, needed: int, own: Sequence[str], build: EngineBuild) -> bool:
+        """Remove what nobody needs from a host that is short of `needed` bytes, the longest unused first. own: digests
+        of snapshots, and build: the engine, that this deploy needs itself.
+        """
         store = self._deps.store
         short = found.place is not None and found.place.free < needed
         if not short or store.prepared(host.name) is None or deploying(store, host.name, but=self._spec.name):
             return False
-        pruned = self._deps.upkeep.prune(host, *kept(store, host.name), free=needed, dry_run=False)
+        snapshots, engines = kept(store, host.name)
+        pruned = self._deps.upkeep.prune(host, [*snapshots, *own], [*engines, build.id], free=needed, dry_run=False)
         for one in pruned:
             self._say(f"removed from {host.name}, to make room: {one.kind} {one.name}, {show_bytes(one.bytes)}")
         return bool(pruned)
 
-    def _there(self, found: Found) -> bool:
+    def _have(self, found: Found) -> Snapshot | None:
         try:
-            return self._site.cache.have(found.listing) is not None
+            return self._site.cache.have(found.listing)
         except Failed:  # never prepared: nothing is there
-            return False
+            return None
 
     def _installed(self, build: EngineBuild) -> bool:
         if self._contained:  # no environment is, and the image lies where its runtime keeps images

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,6 +16,7 @@ from lyc.ports import Remote
 
 CALL_SECONDS = 60.0
 Said = Callable[[dict[str, Any]], None]
+_NAME = re.compile(r"\bNAME\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +24,14 @@ class Agent:
     """The agent of one host, as bootstrapping left it.
 
     remote: has the rights that the host's mode needs (`sudo -n` for another than root). root: lyc's folder there.
-    python, program: the interpreter and the zip.
+    python, program: the interpreter and the zip. name: what the host is called here, for the hints of its refusals.
     """
 
     remote: Remote
     root: PurePosixPath
     python: str
     program: str
+    name: str = ""
 
     def argv(self, command: str, *arguments: str) -> tuple[str, ...]:
         return (self.python, "-I", self.program, "--root", str(self.root), command, *arguments)
@@ -85,6 +89,10 @@ class Agent:
         return self._answer(command, 0, [last], "\n".join(broken))
 
     def _answer(self, command: str, code: int, lines: Sequence[bytes], stderr: str) -> dict[str, Any]:
+        with naming(self.name):
+            return self._told(command, code, lines, stderr)
+
+    def _told(self, command: str, code: int, lines: Sequence[bytes], stderr: str) -> dict[str, Any]:
         document = next((found for line in reversed(lines) if (found := _parsed(line)) is not None), None)
         if document is not None and "error" in document:
             error: LycError = from_document(document["error"])
@@ -110,6 +118,19 @@ class Agent:
         """Asked only after a call that gave no answer."""
         argv = ("sh", "-c", '[ -x "$1" ] && [ -r "$2" ]', "sh", self.python, self.program)
         return self.remote.run(argv, check=False).code == 0
+
+
+@contextmanager
+def naming(host: str) -> Iterator[None]:
+    """Errors of a host, whose hints say `lyc hosts … NAME`, come out with its name: a host does not know it. Empty =
+    as they are.
+    """
+    try:
+        yield
+    except LycError as error:
+        if host:
+            error.hint = _NAME.sub(host, error.hint)
+        raise
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lyc.errors import LycError
 from lyc.hosts.remote.calls import Agent
 
 
 class RemoteImages:
-    """Implements `lyc.ports.Images`. name: of the host, for errors."""
+    """Implements `lyc.ports.Images`."""
 
-    def __init__(self, name: str, agent: Callable[[], Agent]) -> None:
-        self._name = name
+    def __init__(self, agent: Callable[[], Agent]) -> None:
         self._agent = agent
 
     def provide(self, image: str, say: Callable[[str], None], *, cards: bool) -> str:
         """See the port."""
         request = {"image": image, "cards": cards}
-        try:
-            done = self._agent().follow("image", request=request, said=lambda line: say(str(line.get("text", ""))))
-        except LycError as error:
-            error.hint = error.hint.replace("NAME", self._name)
-            raise
+        done = self._agent().follow("image", request=request, said=lambda line: say(str(line.get("text", ""))))
         return str(done["image"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any, Protocol
 
 from lyc.errors import Failed, LycError
 from lyc.hosts.remote.bootstrap import Bootstrap, Prepared, agent_of
-from lyc.hosts.remote.calls import Agent
+from lyc.hosts.remote.calls import Agent, naming
 from lyc.hosts.remote.egress import Egress
 from lyc.hosts.remote.images import RemoteImages
 from lyc.hosts.remote.mirror import identity_of
@@ -61,7 +63,7 @@ class Reach:
 
     def agent(self) -> Agent:
         """No round trip. One of another release of lyc too: see `stale`. Raises Failed `host-not-prepared`."""
-        return self.prepared().agent(self.remote)
+        return dataclasses.replace(self.prepared().agent(self.remote), name=self.host.name)
 
     def stale(self) -> bool:
         """Whether the agent there is that of another release of lyc."""
@@ -109,11 +111,13 @@ class RemoteSite:
         self.controller = controller
         self.supervisor = supervisor
         self.installer = installer
-        self.images = RemoteImages(self.name, reach.agent)
+        self.images = RemoteImages(reach.agent)
         self.cache = cache
         self.probe = self
         self.environ: Mapping[str, str] = {}  # an engine there inherits nothing from here
         self._look = look
+        self._at_work = 0
+        self._counting = threading.Lock()
 
     def facts(self) -> HostFacts:
         """See `lyc.ports.HostProbe`."""
@@ -127,7 +131,8 @@ class RemoteSite:
     def prepare(self, say: Callable[[str], None]) -> bool:
         """See the port. Raises what `Bootstrap.run` does."""
         bootstrap = self._bootstrap()
-        bootstrap.run(say)
+        with naming(self.name):
+            bootstrap.run(say)
         if bootstrap.prepared is not None:
             self.reach.known.remember(bootstrap.prepared.document())
         self.supervisor.listen()
@@ -138,16 +143,17 @@ class RemoteSite:
         """See the port."""
         mine = {"owner": self.controller.owner, "who": self.controller.who, "reason": reason}
         agent = self.reach.agent()
-        try:
+        with self._counting:  # several deploys of this controller work there side by side: the last gives it back
             agent.call("lock", request=mine)
-        except LycError as error:
-            error.hint = error.hint.replace("NAME", self.name)
-            raise
+            self._at_work += 1
         try:
             yield
         finally:
-            with contextlib.suppress(LycError):  # ours it stays then, and the next time we take it again
-                agent.call("unlock", request={"owner": self.controller.owner})
+            with self._counting:
+                self._at_work -= 1
+                if self._at_work == 0:
+                    with contextlib.suppress(LycError):  # ours it stays then, and the next time we take it again
+                        agent.call("unlock", request={"owner": self.controller.owner})
 
     def folder(self, directory: Path) -> Path:
         """See the port."""
@@ -165,12 +171,8 @@ class RemoteSite:
 
     def purge(self, say: Callable[[str], None], *, force: bool) -> None:
         """See `lyc.ports.Upkeep.purge`."""
-        bootstrap = self._bootstrap()
-        try:
-            bootstrap.purge(say, force=force)
-        except LycError as error:
-            error.hint = error.hint.replace("NAME", self.name)
-            raise
+        with naming(self.name):
+            self._bootstrap().purge(say, force=force)
         self.reach.known.remember(None)
 
     def leave(self) -> None:
