@@ -113,7 +113,8 @@ def _steer(
             return []
         return [StopProcess(replica.id, policy.stop_grace)]
     if state is ReplicaState.DRAINING:
-        settled = now - replica.updated_at >= policy.settle and seen.in_flight == 0
+        waited = now - replica.updated_at >= policy.settle or _set_back(replica, now)
+        settled = waited and seen.in_flight == 0
         over = replica.drain_deadline is not None and now >= replica.drain_deadline
         return [MoveReplica(replica.id, Signal.STOP)] if settled or over else []
     if state in ENDED:
@@ -126,13 +127,18 @@ def _steer(
     return _advance(replica, seen, now)
 
 
+def _set_back(replica: Replica, now: float) -> bool:
+    """Whether the clock was set back since the replica's last step, so that what is due may seem to be hours away."""
+    return now < replica.updated_at
+
+
 def _advance(replica: Replica, seen: Seen, now: float) -> list[Action]:
     """One step towards ready."""
     state = replica.state
     if state is ReplicaState.PENDING:
         return [MoveReplica(replica.id, Signal.START), StartProcess(replica.id)]
     if state is ReplicaState.BACKOFF:
-        due = replica.retry_at is None or now >= replica.retry_at
+        due = replica.retry_at is None or now >= replica.retry_at or _set_back(replica, now)
         return [MoveReplica(replica.id, Signal.RETRY), StartProcess(replica.id)] if due else []
     if state is ReplicaState.PROBING and seen.proven:
         return [MoveReplica(replica.id, Signal.PROVEN)]

@@ -259,6 +259,30 @@ def test_a_crash_loop_backs_off_and_then_stops() -> None:
     assert world.releases[number].state is ReleaseState.ACTIVE
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    world, number = served()
+    world.processes = dict.fromkeys(world.processes, "exited")
+    world.step()
+    world.step()
+    assert world.running() == []
+    world.now -= 86400
+    world.settle()
+    assert len(world.running()) == 1
+    world.listen()
+    world.settle()
+    in_flight = world.ready(number)[0].id
+    world.in_flight[in_flight] = 1
+    assert world.deployment
+    world.deployment = dataclasses.replace(world.deployment, stopping=True, drain_timeout=30)
+    world.settle()
+    world.now -= 86400
+    world.settle()
+    assert len(world.running()) == 1, "but it cuts no stream"
+    world.in_flight[in_flight] = 0
+    world.settle()
+    assert world.deployment is None
+
+
 def test_down_waits_for_streams_but_not_beyond_the_deadline() -> None:
     world, number = served()
     world.in_flight[world.ready(number)[0].id] = 1
