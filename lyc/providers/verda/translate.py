@@ -1,0 +1,283 @@
+"""Verda's JSON to our records, and an Order to its JSON. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from lyc.errors import UsageError
+from lyc.planning.catalogue.cards import CARDS
+from lyc.records.rental import Leftover, Machine, MachineState, Offer, Order, Region, machine_name, run_id_of
+from lyc.units import GIB
+
+NAME = "verda"
+TAG = "lyc"
+DISK = 100 * 10**9
+"""Bytes of an OS volume that nobody gave a size: its images and one engine fit."""
+_GB = 10**9
+
+STATES: Mapping[str, MachineState] = {
+    "new": MachineState.CREATING,
+    "ordered": MachineState.CREATING,
+    "pending": MachineState.CREATING,
+    "provisioning": MachineState.CREATING,
+    "validating": MachineState.CREATING,
+    "restoring": MachineState.CREATING,
+    "running": MachineState.RUNNING,
+    "offline": MachineState.STOPPED,
+    "starting_hibernation": MachineState.STOPPED,
+    "hibernating": MachineState.STOPPED,
+    "deleting": MachineState.ENDING,
+    "error": MachineState.FAILED,
+    "no_capacity": MachineState.FAILED,
+    "discontinued": MachineState.GONE,
+    "deleted": MachineState.GONE,
+    "notfound": MachineState.GONE,
+}
+"""Its words (constants of both SDKs). `unknown` is one of them too, and means what ours does."""
+
+_CARDS = {
+    "H100": "h100",
+    "H200": "h200",
+    "B200": "b200",
+    "B300": "b300",
+    "GB300": "gb300",
+    "L40S": "l40s",
+    "A6000": "rtx-a6000",
+    "RTX6000ADA": "rtx-6000-ada",
+    "RTXPRO6000": "rtx-pro-6000",
+}
+"""The middle of an instance type (`1H100.80S.30V`) → our card. `A100` is two cards, told apart by their memory."""
+_TYPE = re.compile(r"(\d+)([A-Z][A-Z0-9]*)\.")
+_IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+
+
+def identity(answer: object) -> str | None:
+    """The id in the answer to a create: bare text, a JSON string, or the object itself. None: there is none."""
+    found = answer.get("id") if isinstance(answer, Mapping) else answer
+    return found if isinstance(found, str) and _IDENTITY.fullmatch(found) else None
+
+
+def machine(row: Mapping[str, Any]) -> Machine:
+    """One instance. Raises KeyError and TypeError where id or status is missing."""
+    word = str(row["status"])
+    state = STATES.get(word, MachineState.UNKNOWN)
+    address = row.get("ip") or None
+    return Machine(
+        NAME,
+        str(row["id"]),
+        state,
+        word,
+        run_id=run_id(row),
+        address=address,
+        port=22 if address else None,
+        region=str(row.get("location") or ""),
+        created_at=epoch(row.get("created_at")),
+        problem=word if state is MachineState.FAILED else "",
+    )
+
+
+def run_id(row: Mapping[str, Any]) -> str | None:
+    """From the host's name, the description, or the tag, whichever still has it."""
+    tags = [tag.get("value") for tag in row.get("tags") or () if isinstance(tag, Mapping) and tag.get("key") == TAG]
+    names = [row.get("hostname"), row.get("description"), *(machine_name(str(tag)) for tag in tags)]
+    return next((found for found in map(run_id_of, names) if found), None)
+
+
+def epoch(text: object) -> float | None:
+    """An ISO time as seconds since the epoch; None where it is none."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def offer_id(instance_type: str, location: str, *, spot: bool) -> str:
+    return "@".join([instance_type, location, *(["spot"] if spot else [])])
+
+
+def parts(offer: str) -> tuple[str, str, bool]:
+    """Instance type, location, spot. Raises UsageError `offer-gone` where it is none of Verda's."""
+    words = offer.split("@")
+    if len(words) not in (2, 3) or not all(words) or words[2:] not in ([], ["spot"]):
+        raise gone(offer)
+    return words[0], words[1], len(words) == 3
+
+
+def gone(offer: str) -> UsageError:
+    hint = "lyc gpus --available"
+    return UsageError("offer-gone", f"Verda does not sell {offer!r} any more", where=offer, hint=hint)
+
+
+def offers(
+    types: Iterable[Mapping[str, Any]],
+    places: Mapping[str, str],
+    stock: Mapping[bool, Mapping[str, frozenset[str]]],
+    *,
+    now: float,
+) -> list[Offer]:
+    """Each type with a GPU at each place, on demand and spot. places: location → country. stock: by spot, the types
+    that each location has now; how many, it does not say.
+    """
+    found: list[Offer] = []
+    for row in types:
+        count = int((row.get("gpu") or {}).get("number_of_gpus") or 0)
+        if not count:
+            continue
+        name = str(row["instance_type"])
+        for place, country in places.items():
+            for spot in (False, True):
+                price = money(row.get("spot_price" if spot else "price_per_hour"))
+                if price is None:
+                    continue
+                here = name in stock[spot].get(place, ())
+                found.append(
+                    Offer(
+                        NAME,
+                        offer_id(name, place, spot=spot),
+                        card(row, count),
+                        name,
+                        count,
+                        price,
+                        str(row.get("currency") or "usd").upper(),
+                        region=place,
+                        country=country,
+                        spot=spot,
+                        stock=None if here else 0,
+                        vcpus=(row.get("cpu") or {}).get("number_of_cores"),
+                        memory=_gigabytes(row.get("memory")),
+                        seen_at=now,
+                    )
+                )
+    return found
+
+
+def places(rows: Iterable[Mapping[str, Any]], known: Mapping[str, Region]) -> dict[str, str]:
+    """Country of each location, as Verda says it now, else as its documents did."""
+    codes = {str(row["code"]): str(row.get("country_code") or "").upper() for row in rows}
+    return {code: country or (known[code].country if code in known else "") for code, country in codes.items()}
+
+
+def stock(rows: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
+    """The types that each location has now."""
+    return {str(row["location_code"]): frozenset(row["availabilities"]) for row in rows}
+
+
+def money(value: object) -> Decimal | None:
+    """A price as text or as a number; None where it is not sold so: null, 0, or no number."""
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount > 0 else None
+
+
+def card(row: Mapping[str, Any], count: int) -> str:
+    """Our name of the card; empty where the catalogue has none of that name and size."""
+    match = _TYPE.match(str(row["instance_type"]))
+    each = (_gigabytes(row.get("gpu_memory")) or 0) / count / _GB
+    code = match[2] if match else ""
+    name = ("a100-40" if each <= 40 else "a100-80") if code == "A100" else _CARDS.get(code, "")
+    # A variant with other memory under the same letters would be another card.
+    return name if name and 0.8 <= each * GIB / CARDS[name].memory <= 1.2 else ""
+
+
+def image(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The newest Ubuntu with the newest CUDA; with open drivers and Docker where there is the choice. None: none."""
+    fit = [name for row in rows if not row.get("is_cluster") and _image_rank(name := str(row.get("image_type") or ""))]
+    return max(fit, key=lambda name: _image_rank(name) or (), default=None)
+
+
+def _image_rank(name: str) -> tuple[Any, ...] | None:
+    match = re.fullmatch(r"ubuntu-(\d+)\.(\d+)-cuda-(\d+)\.(\d+)(-open)?(-docker)?", name)
+    return (*(int(part) for part in match.groups()[:4]), *map(bool, match.groups()[4:])) if match else None
+
+
+def order_json(order: Order, *, image_type: str, key: str, script: str | None) -> dict[str, object]:
+    """The body of `POST /instances`. Raises UsageError `offer-gone`."""
+    instance_type, location, spot = parts(order.offer.id)
+    volume: dict[str, object] = {"name": order.name, "size": -(-(order.disk or DISK) // _GB)}
+    if spot:
+        # Without it the disk of a machine that was taken back stays, and costs.
+        volume["on_spot_discontinue"] = "delete_permanently"
+    body: dict[str, object] = {
+        "instance_type": instance_type,
+        "image": image_type,
+        "hostname": order.name,
+        "description": order.name,
+        "location_code": location,
+        "ssh_key_ids": [key],
+        "os_volume": volume,
+        "is_spot": spot,
+        "contract": "SPOT" if spot else "PAY_AS_YOU_GO",
+        "tags": [{"key": TAG, "value": order.run_id}],
+    }
+    if not spot:
+        body["pricing"] = "FIXED_PRICE"  # the one that is shown; a dynamic price moves while it runs
+    if script is not None:
+        body["startup_script_id"] = script
+    return body
+
+
+def end_json(row: Mapping[str, Any]) -> dict[str, object]:
+    """The body of the delete of an instance: with its OS volume, for good. What else hangs on it is only detached.
+
+    Without volumes (null) the OS volume goes too, by way of the trash: for a machine that does not know it yet.
+    """
+    body: dict[str, object] = {"id": [str(row["id"])], "action": "delete", "volume_ids": None}
+    if row.get("os_volume_id"):
+        body |= {"volume_ids": [str(row["os_volume_id"])], "delete_permanently": True}
+    return body
+
+
+def failures(answer: object, identity: str) -> list[tuple[int, str]]:
+    """What went wrong in the answer to an action (202, 207): status and text of each, a missing instance left out."""
+    rows = answer if isinstance(answer, list) else []
+    bad = [
+        row
+        for row in rows
+        if isinstance(row, Mapping)
+        and row.get("instanceId") in (identity, None)
+        and (row.get("error") or row.get("status") not in ("success", None))
+    ]
+    told = [(int(row.get("statusCode") or 400), str(row.get("error") or row.get("status"))) for row in bad]
+    return [(status, text) for status, text in told if status != 404]
+
+
+def same_key(one: object, other: str) -> bool:
+    """Whether two public keys are one, whatever their comments."""
+    return str(one).split()[:2] == other.split()[:2]
+
+
+def leftovers(
+    owner: str, *, volumes: Iterable[Mapping[str, Any]], keys: Iterable[Mapping[str, Any]],
+    scripts: Iterable[Mapping[str, Any]],
+) -> list[Leftover]:  # fmt: skip
+    """What bears this owner's names. A volume in the trash is not among them: it is gone for good within four days."""
+    found: list[Leftover] = []
+    for kind, rows, billed in (("volume", volumes, True), ("script", scripts, False)):
+        for row in rows:
+            whose = run_id_of(str(row.get("name") or ""))
+            deleted = row.get("deleted_at") or row.get("status") in ("deleted", "deleting")
+            if whose and whose.startswith(f"{owner}-") and not deleted:
+                found.append(Leftover(NAME, kind, str(row["id"]), whose, f"named {row['name']}", billed=billed))
+    found += [
+        Leftover(NAME, "key", str(row["id"]), None, f"named {row['name']}")
+        for row in keys
+        if row.get("name") == key_name(owner)
+    ]
+    return found
+
+
+def key_name(owner: str) -> str:
+    """One key for all machines of an owner."""
+    return f"lyc-{owner}"
+
+
+def _gigabytes(part: object) -> int | None:
+    size = part.get("size_in_gigabytes") if isinstance(part, Mapping) else None
+    return int(size) * _GB if isinstance(size, int | float) else None
