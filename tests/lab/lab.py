@@ -23,6 +23,7 @@ from tests.lab.rootfs import cache, rootfs
 TOOLS = {
     "systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "nft": "nftables", "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs", "ssh": "openssh-client", "nsenter": "util-linux",
+    "cc": "gcc libc6-dev",
 }  # fmt: skip
 """Program → the package of Debian and Ubuntu that has it."""
 DIAL_SECONDS = 10.0
