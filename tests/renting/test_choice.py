@@ -8,37 +8,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lyc.inspection import inspect
 from lyc.planning.catalogue.cards import CARDS
 from lyc.planning.offers import Planned, fits
 from lyc.planning.survey import smallest
 from lyc.records.fit import Fit, Reason
-from lyc.records.model import Listing, ModelFacts, ModelRef, SourceFile, SourceKind
+from lyc.records.model import ModelFacts
 from lyc.records.money import Money, Rates
 from lyc.records.rental import Capabilities, Offer
 from lyc.records.wish import Wish
 from lyc.renting.choice import Choice, rank
 from lyc.renting.rules import Rules
+from tests.planning import test_fit as fit_tests
+from tests.planning.test_fit import facts as facts_of
 
-CONFIGS = Path(__file__).parent.parent / "planning" / "measured" / "configs"
 RATES = Rates({"USD": Decimal("1.25")}, "2026-11-20", "a bank")
 WISH = Wish((0, 19, 0))
 CAPABILITIES = {name: Capabilities(name, name, name, "FI", "EUR", (), "") for name in ("acme", "best")}
 
 
-def facts_of(name: str) -> ModelFacts:
-    text = (CONFIGS / f"{name}.json").read_bytes()
-    listing = Listing(ModelRef(SourceKind.LOCAL, f"/{name}"), (SourceFile("config.json", len(text)),))
-    return inspect(listing, lambda _file, start, length: text[start:][: length or None], weights_needed=False)
-
-
-LLAMA_8B, QWEN_72B = facts_of("meta-llama--Llama-3.1-8B-Instruct"), facts_of("Qwen--Qwen2.5-72B-Instruct")
+LLAMA_8B, QWEN_72B = facts_of(fit_tests.LLAMA_8B), facts_of(fit_tests.QWEN_72B)
 
 
 def offer(identity: str, card: str = "h100", count: int = 1, price: str = "2.50", **more: object) -> Offer:
