@@ -6,7 +6,7 @@ Sibling adapters meet only here. Every method may be called again after a crash 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -306,6 +306,13 @@ class HostAccess(Protocol):
         """Trust the keys of these fingerprints, among those that the machine shows now, and no others pinned before."""
         ...
 
+    def own_key(self) -> tuple[Path, str]:
+        """The key pair by which lyc opens machines that it rents: (file of the private key, public key as one line).
+
+        Made on first use. Raises Failed `no-ssh`.
+        """
+        ...
+
     def forget(self, host: Host) -> None:
         """Trust no key that was pinned here any more, and end the connection. Nothing happens where none was."""
         ...
@@ -445,4 +452,46 @@ class ProviderKind(Protocol):
 
         endpoint: in place of the provider's own address. Touches no network.
         """
+        ...
+
+
+class Accounts(Protocol):
+    """The user's accounts at providers: which there are, and their credentials.
+
+    A credential comes from, in this order: what the last caller had in its environment (`hear`), `lyc providers login`
+    (a file of 0600, or the keyring), and the controller's own environment.
+    """
+
+    def kinds(self) -> Mapping[str, ProviderKind]:
+        """All providers that are installed, by name."""
+        ...
+
+    def sources(self) -> Mapping[str, str]:
+        """Of providers with all credentials that they need: name → where those come from, in a word."""
+        ...
+
+    def open(self, name: str) -> Provider:
+        """The account; opened once as long as its credential stays the same.
+
+        Raises UsageError `unknown-provider` and NotAuthorised `no-provider-credential`.
+        """
+        ...
+
+    def hear(self, credentials: Mapping[str, Secret]) -> None:
+        """Take over what a caller has in its environment, for as long as something is rented with it."""
+        ...
+
+    def settle(self, renting: Collection[str]) -> None:
+        """Forget what `hear` took over, but for these providers: something is rented there."""
+        ...
+
+    def login(self, name: str, credentials: Mapping[str, Secret], *, keyring: bool) -> None:
+        """Keep a credential for good.
+
+        Raises UsageError `unknown-provider` and `unknown-credential`, Failed `no-keyring`.
+        """
+        ...
+
+    def logout(self, name: str) -> bool:
+        """Forget it; whether there was one."""
         ...

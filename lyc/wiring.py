@@ -96,6 +96,7 @@ def build_deps(settings: Settings) -> Deps:
     from lyc.hosts.remote.tunnels import directories  # noqa: PLC0415
     from lyc.hosts.remote.upkeep import HostUpkeep  # noqa: PLC0415
     from lyc.hosts.sites import AllSites  # noqa: PLC0415
+    from lyc.providers.accounts import ProviderAccounts  # noqa: PLC0415
     from lyc.sources import open_source  # noqa: PLC0415
     from lyc.sources.cache import ContentCache  # noqa: PLC0415
     from lyc.store import Store  # noqa: PLC0415
@@ -126,6 +127,8 @@ def build_deps(settings: Settings) -> Deps:
         sites=sites,
         hosts=access,
         upkeep=HostUpkeep(sites.remote),
+        accounts=ProviderAccounts(settings.home / "providers", os.environ, time.time),
+        owner=_controller(store).owner,
         open_source=lambda ref, credentials, s3_endpoint, *, hashing, say: open_source(
             ref,
             credentials=credentials,

@@ -24,6 +24,8 @@ from lyc.agent.shim import boot_id, write_atomically
 ACTIONS = ("stop", "poweroff")
 GRACE_SECONDS = 10.0
 POWEROFF = ("systemctl", "poweroff")
+UNCLAIMED = "lyc-unclaimed"
+"""Timer of a rented machine, made at its first start, that powers it off if nobody ever comes to hold a lease."""
 
 
 def lease(root: Root, arguments: list[str]) -> dict[str, Any]:
@@ -49,6 +51,8 @@ def lease(root: Root, arguments: list[str]) -> dict[str, Any]:
             hint="lyc hosts check NAME",
         )
     write_atomically(_path(root), {"seconds": seconds, "action": action, "boot_id": boot_id(), "boottime": boottime()})
+    if action == "poweroff":  # each time, after the lease: whoever is killed in between leaves both, never none
+        subprocess.run(("systemctl", "stop", f"{UNCLAIMED}.timer"), capture_output=True, check=False)
     return {}
 
 

@@ -15,6 +15,7 @@ from lyc.control.layout import load_credentials
 from lyc.control.operations import Talk, bug
 from lyc.control.preparation import Preparation, Prepared, Provided
 from lyc.control.reconcile import Reconciler
+from lyc.control.renting import Renter
 from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
 from lyc.records.deployment import (
     Deployment,
@@ -46,8 +47,9 @@ _STEPS = (
 class Deployer:
     """Carries out deploys. Deploys of one name pass the part that decides one after the other."""
 
-    def __init__(self, deps: Deps, gatekeeper: Gatekeeper, reconciler: Reconciler) -> None:
+    def __init__(self, deps: Deps, gatekeeper: Gatekeeper, reconciler: Reconciler, renter: Renter) -> None:
         self._deps = deps
+        self._renter = renter
         self._gatekeeper = gatekeeper
         self._reconciler = reconciler
         self._deciding: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -114,8 +116,11 @@ class Deployer:
     def _decide(self, spec: DeploymentSpec, operation: Operation, talk: Talk) -> tuple[Release, bool]:
         """The release that shall serve, and whether it is a new one."""
         credentials = load_credentials(self._deps.settings, operation.id)
-        preparation = Preparation(self._deps, spec, credentials, talk, freed=self._held(spec.name))
-        prepared = preparation.decide()
+        self._deps.accounts.hear(credentials)
+        preparation = Preparation(
+            self._deps, self._renter, spec, credentials, talk, freed=self._held(spec.name), offer=_offer(operation)
+        )
+        prepared = preparation.decide(lambda: self._still_wanted(spec.name))
         current = self._current(spec.name)
         if current is not None and current.spec_digest == prepared.digest:
             if prepared.spec.host != LOCAL:  # it may have been installed anew since
@@ -282,6 +287,12 @@ class _Steps:
 
     def _close(self, status: PhaseStatus) -> None:
         self._talk.phase(PhaseEvent(_STEPS[self._at][0], status, seconds=self._deps.clock() - self._since))
+
+
+def _offer(operation: Operation) -> tuple[str, str] | None:
+    """What a person chose among offers."""
+    chosen = operation.request.get("offer")
+    return (str(chosen[0]), str(chosen[1])) if isinstance(chosen, list | tuple) else None
 
 
 def _taken_down(name: str) -> Failed:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lyc.ports import ByteProgress, Gateway, HostAccess, Sites, Source, Supervisor, Upkeep
+from lyc.ports import Accounts, ByteProgress, Gateway, HostAccess, Sites, Source, Supervisor, Upkeep
 from lyc.records.model import ModelRef
 from lyc.records.secret import Secret
 from lyc.rollout import Policy
@@ -34,6 +34,7 @@ class OpenSource(Protocol):
 class Deps:
     """The world, as the controller may touch it.
 
+    owner: id of this controller's home, hex digits. accounts: at providers of machines.
     supervisor: of this machine, for the gateway. sites: where engines run. hosts, upkeep: machines over SSH, as such.
     clock: seconds since the epoch.
     """
@@ -45,6 +46,8 @@ class Deps:
     sites: Sites
     hosts: HostAccess
     upkeep: Upkeep
+    accounts: Accounts
+    owner: str
     open_source: OpenSource
     clock: Callable[[], float]
     policy: Policy = field(default_factory=Policy)

@@ -8,6 +8,7 @@ from lyc.control.deps import Deps
 from lyc.control.layout import attempt_directory
 from lyc.control.operations import Talk
 from lyc.control.reconcile import Reconciler
+from lyc.control.rentals import Rentals
 from lyc.records.deployment import ReplicaState
 from lyc.records.host import LOCAL
 from lyc.records.operation import Operation
@@ -15,13 +16,15 @@ from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.rollout.transitions import ENDED
 
 WATCH_SECONDS = 0.05
+RELEASE_SECONDS = 1.0
 
 
 class Remover:
     """Carries out downs."""
 
-    def __init__(self, deps: Deps, reconciler: Reconciler) -> None:
+    def __init__(self, deps: Deps, reconciler: Reconciler, rentals: Rentals) -> None:
         self._deps = deps
+        self._rentals = rentals
         self._reconciler = reconciler
 
     def run(self, operation: Operation, talk: Talk) -> dict[str, object]:
@@ -43,7 +46,22 @@ class Remover:
                 self._say_who_is_waited_for(name, talk)
                 self._reconciler.wake(name)
                 waited.wait(WATCH_SECONDS)
-        return {"name": name, "stopped": stopped, "seconds": self._deps.clock() - began}
+        released = self._give_back(name, talk)
+        return {"name": name, "stopped": stopped, "released": released, "seconds": self._deps.clock() - began}
+
+    def _give_back(self, name: str, talk: Talk) -> list[str]:
+        """Until every provider has confirmed that the machines of this deployment are gone. Run ids."""
+        store, waited = self._deps.store, threading.Event()
+        rented = [one.run_id for one in store.rentals(deployment=name, open_only=True)]
+        if not rented:
+            return []
+        with talk.during(Phase.RELEASE):
+            while left := store.rentals(deployment=name, open_only=True):
+                self._rentals.wake()
+                words = ", ".join(f"{one.machine or one.run_id} at {one.provider}" for one in left)
+                talk.phase(PhaseEvent(Phase.RELEASE, PhaseStatus.PROGRESS, f"waiting for {words} to be gone"))
+                waited.wait(RELEASE_SECONDS)
+        return rented
 
     def _say_who_is_waited_for(self, name: str, talk: Talk) -> None:
         for replica in self._deps.store.replicas(name):

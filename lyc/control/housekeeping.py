@@ -78,7 +78,7 @@ class Housekeeper:
 
     def _look_after(self, host: Host) -> None:
         if host.lease_seconds is not None:
-            self._deps.upkeep.lease(host, host.lease_seconds, ON_SILENCE)
+            self._deps.upkeep.lease(host, host.lease_seconds, "poweroff" if host.rental else ON_SILENCE)
         swept = self._deps.sites.sweep(host.name, lambda: self._known(host))
         if swept:
             log.warning("ended on %s, for nobody knows it: %s", host.name, ", ".join(swept))

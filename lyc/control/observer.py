@@ -12,7 +12,7 @@ from lyc.control.layout import attempt_directory, engine_key
 from lyc.engines import reported, vllm
 from lyc.engines.diagnosis import diagnose
 from lyc.engines.progress import progress
-from lyc.errors import EngineFailed
+from lyc.errors import EngineFailed, NotFound
 from lyc.records.deployment import Replica, ReplicaState
 from lyc.records.engine import EngineProgress, Reported
 from lyc.rollout import Seen
@@ -53,7 +53,10 @@ class Observer:
     def look(self, replica: Replica, task: str) -> Seen:
         """One look, milliseconds long; in PROBING as long as the first answer takes. task: of the replica's plan."""
         directory = attempt_directory(self._deps.settings, replica)
-        status = self._deps.sites.site(replica.host).supervisor.status(directory)
+        try:
+            status = self._deps.sites.site(replica.host).supervisor.status(directory)
+        except NotFound:  # given back, or taken away: what ran there has ended with it
+            return Seen("exited", failure=_host_gone(replica.host).document(), gave_up=True)
         memory = self._memory.get(replica.id)
         if memory is None or memory.attempt != replica.attempts:
             memory = self._memory[replica.id] = _Memory(replica.attempts)
@@ -169,3 +172,9 @@ class Observer:
         if status.state in ("absent", "stopped"):
             return 0
         return None if status.active is None else status.active.get(replica.id, 0)
+
+
+def _host_gone(host: str) -> EngineFailed:
+    return EngineFailed(
+        "host-gone", f"the machine {host} is gone", why="its provider has no such machine any more", hint="lyc cost"
+    )

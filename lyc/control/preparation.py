@@ -15,11 +15,13 @@ from pathlib import Path
 from lyc.control.deps import Deps
 from lyc.control.operations import Talk
 from lyc.control.placing import Found, Placed, place
+from lyc.control.rented import Question, RentedPlacing
+from lyc.control.renting import Renter
 from lyc.engines import versions
 from lyc.inspection import inspect
 from lyc.ports import ByteProgress, Site, Source
 from lyc.records.deployment import CONTAINER, DeploymentSpec
-from lyc.records.host import LOCAL
+from lyc.records.host import LOCAL, RENT
 from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot
 from lyc.records.plan import Plan
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
@@ -54,12 +56,24 @@ class Provided:
 
 
 class Preparation:
-    """Does the steps for one spec, telling `talk`. freed: bytes that replicas it replaces would give back."""
+    """Does the steps for one spec, telling `talk`. freed: bytes that replicas it replaces would give back. offer: what
+    to rent, where something is to be rented and a person has chosen.
+    """
 
     def __init__(
-        self, deps: Deps, spec: DeploymentSpec, credentials: Mapping[str, Secret], talk: Talk, *, freed: int
+        self,
+        deps: Deps,
+        renter: Renter,
+        spec: DeploymentSpec,
+        credentials: Mapping[str, Secret],
+        talk: Talk,
+        *,
+        freed: int,
+        offer: tuple[str, str] | None = None,
     ) -> None:
         self._deps = deps
+        self._renter = renter
+        self._offer = offer
         self._freed = freed
         self._spec = spec
         self._credentials = credentials
@@ -70,8 +84,10 @@ class Preparation:
         """Of the host that was decided for."""
         return self._deps.sites.site(self._spec.host)
 
-    def decide(self) -> Prepared:
-        """Resolve, inspect, plan. Raises before anything is downloaded or started."""
+    def decide(self, cancelled: Cancelled) -> Prepared:
+        """Resolve, inspect, plan, and rent where no machine was named. Raises before anything is downloaded or started;
+        what was rented in vain goes back.
+        """
         spec, wish = self._spec, self._spec.speculative
         with self._talk.during(Phase.RESOLVE, spec.model) as said:
             model_source, model_listing = self._resolve(spec.model)
@@ -80,12 +96,20 @@ class Preparation:
         with self._talk.during(Phase.INSPECT) as said:
             model = self._inspect(model_source, model_listing)
             draft = self._inspect(*drafts) if drafts else None
-            placed = place(self._deps, spec, model, draft, freed=self._freed, say=self._talk.warn)
-            self._spec = spec = dataclasses.replace(spec, host=placed.host)
+            placed = self._place(model, draft) if spec.host != RENT else None
             said.append(_describe(model.facts, placed))
+        if placed is None:
+            with self._talk.during(Phase.RENT) as said:
+                question = Question(spec, model, draft, self._freed, self._offer)
+                placed = RentedPlacing(self._deps, self._renter, question, self._talk, cancelled).place()
+                said.append(f"{placed.host}, {_sits(placed)}")
+        self._spec = spec = dataclasses.replace(spec, host=placed.host)
         for warning in placed.plan.warnings:
             self._talk.warn(warning)
         return Prepared(spec, model, draft, placed.plan, placed.surge, self._digest(model, draft, placed.plan))
+
+    def _place(self, model: Found, draft: Found | None) -> Placed:
+        return place(self._deps, self._spec, model, draft, freed=self._freed, say=self._talk.warn)
 
     def provide(self, prepared: Prepared, cancelled: Cancelled, image: str | None = None) -> Provided:
         """All that the engine needs, on the machine where it will run.
@@ -143,7 +167,9 @@ class Preparation:
 
     def _digest(self, model: Found, draft: Found | None, planned: Plan) -> str:
         """Over everything that distinguishes releases: the spec, what its references point at now, and the engine."""
-        written = dataclasses.asdict(self._spec) | {
+        written = dataclasses.asdict(self._spec)
+        del written["rent"]  # it says which machine may be taken; which one was is in the host's name
+        written |= {
             "model": str(model.listing.ref),
             "revision": model.listing.ref.revision,
             "draft": draft.listing.ref.revision if draft else None,
@@ -173,11 +199,17 @@ def _short(ref: ModelRef) -> str:
     return f"@ {ref.revision[:19]}" if ref.revision else ""
 
 
-def _describe(facts: ModelFacts, placed: Placed) -> str:
-    planned = placed.plan
+def _describe(facts: ModelFacts, placed: Placed | None) -> str:
     parts = [*facts.architectures, facts.quantization or facts.dtype or ""]
     if facts.weights_bytes:
         parts.append(f"{show_bytes(facts.weights_bytes)} of weights")
+    return ", ".join([*(part for part in parts if part), *([_sits(placed)] if placed else [])])
+
+
+def _sits(placed: Placed) -> str:
+    """How the model sits on the machine that was found."""
+    planned = placed.plan
+    parts: list[str] = []
     if planned.max_model_len:
         parts.append(f"context {planned.max_model_len}")
     if (foretold := planned.forecast) is not None and planned.task == "generate":

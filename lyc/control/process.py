@@ -21,8 +21,11 @@ from lyc.control.hosts import Hosts
 from lyc.control.housekeeping import Housekeeper
 from lyc.control.keys import Keys
 from lyc.control.layout import controller_lock
+from lyc.control.market import Market
 from lyc.control.operations import Operations
 from lyc.control.reconcile import Reconciler
+from lyc.control.rentals import Rentals
+from lyc.control.renting import Renter
 from lyc.control.server import Parts, build
 from lyc.errors import Failed, Locked
 from lyc.records.operation import OperationKind
@@ -82,8 +85,9 @@ def run(deps: Deps) -> None:
     gatekeeper = Gatekeeper(deps)
     reconciler = Reconciler(deps, gatekeeper)
     feed = Feed(deps.store, deps.clock)
-    deployer = Deployer(deps, gatekeeper, reconciler)
-    work = {OperationKind.DEPLOY: deployer.run, OperationKind.DOWN: Remover(deps, reconciler).run}
+    rentals, market = Rentals(deps), Market(deps.accounts, deps.clock)
+    deployer = Deployer(deps, gatekeeper, reconciler, Renter(deps, rentals, market))
+    work = {OperationKind.DEPLOY: deployer.run, OperationKind.DOWN: Remover(deps, reconciler, rentals).run}
     operations = Operations(deps, feed, work)
 
     def stop() -> None:
@@ -104,11 +108,13 @@ def run(deps: Deps) -> None:
     gatekeeper.start()
     reconciler.start()
     housekeeper.start()
+    rentals.start()
     operations.resume()
     log.info("controller %s of %s, pid %d", lyc.__version__, deps.settings.home, os.getpid())
     try:
         server.run(sockets=[listen(deps.settings.controller_socket)])
     finally:
+        rentals.close()
         housekeeper.close()
         reconciler.close()
         deps.sites.close()

@@ -18,7 +18,7 @@ from lyc.control.layout import attempt_directory, engine_key, gateway_process, r
 from lyc.control.observer import Observer
 from lyc.control.placing import devices_for
 from lyc.engines import vllm
-from lyc.errors import EngineFailed, LycError, Unreachable
+from lyc.errors import EngineFailed, LycError, NotFound, Unreachable
 from lyc.ports import Site
 from lyc.records.deployment import CONTAINER, ReleaseState, Replica, ReplicaState
 from lyc.records.engine import EngineProgress, EngineTarget
@@ -176,7 +176,7 @@ class Worker:
         try:
             directory = attempt_directory(self._deps.settings, replica)
             self._deps.sites.site(replica.host).supervisor.stop(directory, grace=grace)
-        except Unreachable as error:  # asked again as long as it is not seen to have ended
+        except (Unreachable, NotFound) as error:  # asked again as long as it is not seen to have ended
             log.warning("stopping %s: %s", replica.id, error)
 
     def _process(self, replica: Replica, situation: Situation, site: Site) -> ProcessSpec:

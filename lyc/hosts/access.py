@@ -8,6 +8,7 @@ from pathlib import Path
 from lyc.errors import Failed
 from lyc.hosts.look import look
 from lyc.hosts.ssh import known
+from lyc.hosts.ssh.key import own_key
 from lyc.hosts.ssh.remote import SshRemote
 from lyc.hosts.ssh.scan import scan
 from lyc.hosts.ssh.target import Target, effective, insisted
@@ -59,6 +60,10 @@ class SshAccess:
             )
         SshRemote(target).close()  # made with another key
         known.pin(target, keys)
+
+    def own_key(self) -> tuple[Path, str]:
+        """See the port."""
+        return own_key(self._known_hosts.with_name("ssh"))
 
     def forget(self, host: Host) -> None:
         """See the port."""

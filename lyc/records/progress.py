@@ -12,6 +12,7 @@ class Phase(enum.StrEnum):
     CONTROLLER = "start controller"
     RESOLVE = "resolve"
     INSPECT = "inspect"
+    RENT = "rent"
     PREPARE = "prepare host"
     INSTALL = "install engine"
     FETCH = "fetch"
@@ -21,6 +22,7 @@ class Phase(enum.StrEnum):
     READY = "ready"
     DRAIN = "drain"
     STOP = "stop"
+    RELEASE = "give back"
 
 
 class PhaseStatus(enum.StrEnum):

@@ -1,0 +1,140 @@
+"""Where a deployment goes that names no machine: onto one that it has rented already, else onto the best offer.
+
+An offer that turns out not to do (sold out, never up, no driver) gives way to the next; what was rented of it goes
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lyc.control.deps import Deps
+from lyc.control.operations import Talk
+from lyc.control.placing import Found, Placed, Placing
+from lyc.control.renting import TRIES, Cancelled, Renter, nothing
+from lyc.engines import versions
+from lyc.errors import LycError, NoFit, NotAuthorised, Unreachable
+from lyc.planning.catalogue.cards import find
+from lyc.planning.host.engine_args import asked
+from lyc.records.deployment import DeploymentSpec
+from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.records.rental import Offer, Rental
+from lyc.records.wish import Wish
+from lyc.renting.choice import Candidate
+
+_ABORT = frozenset({"taken-down"})
+_NEXT = frozenset({
+    "offer-gone", "machine-failed", "machine-gone", "never-reachable", "host-unfit", "provider-refused",
+    "provider-odd-answer",
+})  # fmt: skip
+"""Errors after which another offer may do; besides what nobody has, and what does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be placed. preferred: (provider, offer id) that a person chose; only that one is tried then."""
+
+    spec: DeploymentSpec
+    model: Found
+    draft: Found | None
+    freed: int
+    preferred: tuple[str, str] | None = None
+
+
+class RentedPlacing:
+    """Of one deployment. cancelled: raises when it is no longer wanted."""
+
+    def __init__(self, deps: Deps, renter: Renter, question: Question, talk: Talk, cancelled: Cancelled) -> None:
+        self._deps = deps
+        self._renter = renter
+        self._question = question
+        self._talk = talk
+        self._cancelled = cancelled
+
+    def place(self) -> Placed:
+        """Raises NoFit `no-capacity`, `no-offer`, `no-provider`, with the reason of everything that was tried."""
+        spec, renter = self._question.spec, self._renter
+        for rental in reversed(renter.open_rentals(spec)):
+            placed = self._again(rental)
+            if placed is not None:
+                return placed
+        choice, listing = renter.choice(spec, self._question.model.facts, wish_of(spec))
+        for name, problem in listing.problems.items():
+            self._talk.warn(f"{name} is left out: {problem.get('what')}")
+        tried: list[tuple[Offer, LycError]] = []
+        for candidate in _ordered(choice.candidates, self._question.preferred)[:TRIES]:
+            denied = {offer.provider for offer, error in tried if isinstance(error, NotAuthorised)}
+            if candidate.offer.provider not in denied:
+                done = self._try(candidate)
+                if isinstance(done, Placed):
+                    return done
+                tried.append((candidate.offer, done))
+                self._talk.warn(f"{words(candidate.offer)}: {done}")
+        raise nothing(choice, listing, tried)
+
+    def _try(self, candidate: Candidate) -> Placed | LycError:
+        """Take an offer; or the error after which another may do, with nothing of it left behind."""
+        question, rental = self._question, None
+        self._say(f"renting {words(candidate.offer)}")
+        weights = sum(one.listing.size for one in (question.model, question.draft) if one)
+        try:
+            rental = self._renter.take(question.spec, candidate, weights, self._cancelled)
+            return self._on(rental)
+        except LycError as error:
+            if rental is not None:
+                self._renter.release(rental, error.ref, error)
+            if not _another(error):
+                raise
+            return error
+        except BaseException:
+            if rental is not None:
+                self._renter.release(rental, "interrupted")
+            raise
+
+    def _again(self, rental: Rental) -> Placed | None:
+        """On a machine that was rented before, if it still does. One that serves the present release stays as it is."""
+        try:
+            return self._on(rental)
+        except LycError as error:
+            if not _another(error):
+                raise
+            self._talk.warn(f"{words(rental.offer)}, rented already: {error}")
+            return None
+
+    def _on(self, rental: Rental) -> Placed:
+        question = self._question
+        host = self._renter.bring_up(rental, question.spec, self._talk, self._cancelled)
+        spec = replace(question.spec, host=host.name)
+        placing = Placing(self._deps, spec, freed=question.freed, say=self._talk.warn)
+        return placing.place(question.model, question.draft)
+
+    def _say(self, message: str) -> None:
+        self._talk.phase(PhaseEvent(Phase.RENT, PhaseStatus.PROGRESS, message))
+
+
+def wish_of(spec: DeploymentSpec) -> Wish:
+    """What the planner is asked for each offer."""
+    wish = asked(spec, versions.pinned(on_cpu=spec.gpu == "cpu"))
+    cards = () if spec.gpu in ("auto", "cpu") else (find(spec.gpu),)
+    return replace(wish, cards=cards, on_cpu=spec.gpu == "cpu")
+
+
+def words(offer: Offer) -> str:
+    """An offer in a line: `2 × h100 at lyceum, FI, 5.58 USD/h`."""
+    cards = f"{offer.count} × {offer.card or offer.product}" if offer.count > 1 else offer.card or offer.product
+    place = ", ".join(part for part in (offer.region, offer.country) if part)
+    spot = " spot" if offer.spot else ""
+    return f"{cards}{spot} at {offer.provider}{f', {place}' if place else ''}, {offer.per_hour:.2f} {offer.currency}/h"
+
+
+def _ordered(candidates: Sequence[Candidate], preferred: tuple[str, str] | None) -> list[Candidate]:
+    if preferred is None:
+        return list(candidates)
+    return [one for one in candidates if (one.offer.provider, one.offer.id) == preferred]
+
+
+def _another(error: LycError) -> bool:
+    if error.ref in _ABORT:
+        return False
+    return isinstance(error, NoFit | NotAuthorised | Unreachable) or error.ref in _NEXT

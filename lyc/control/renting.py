@@ -1,0 +1,315 @@
+"""A machine for a deployment: offers asked and ranked, one taken, waited for until it answers over SSH.
+
+Every step can be killed and done again: the intent is stored before the create, the operation that is taken up again
+finds it, and what came of a create is always read from the provider's own list.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from lyc.agent.lease import UNCLAIMED
+from lyc.control.deps import Deps
+from lyc.control.market import Listing, Market
+from lyc.control.operations import Talk
+from lyc.control.rentals import Rentals
+from lyc.errors import Failed, LycError, NoFit, NotAuthorised, NotFound, Unreachable, UsageError
+from lyc.planning import offers as planning
+from lyc.planning.catalogue import prices
+from lyc.ports import Provider
+from lyc.records.deployment import DeploymentSpec
+from lyc.records.host import Host, KnownHost
+from lyc.records.model import ModelFacts
+from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.records.rental import Machine, MachineState, Offer, Order, Rental, RentalState
+from lyc.records.wish import Wish
+from lyc.renting.choice import Candidate, Choice, rank
+from lyc.renting.rules import Rules, refuse, rules_of
+from lyc.renting.settle import never, released, told
+from lyc.renting.wanted import READY_SECONDS
+from lyc.units import GIB, show_duration
+
+log = logging.getLogger(__name__)
+
+TRIES = 5
+"""Offers that are tried before a person is asked again."""
+LEASE_SECONDS = 900
+ENGINE_BYTES = 40 * GIB
+"""Room for the engine, its compile cache and the system, beside the weights."""
+Cancelled = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two questions to a provider, and between two tries to reach a machine."""
+
+    ask: float = 3.0
+    reach: float = 2.0
+
+
+class Renter:
+    """Rents for deploys, one at a time for each."""
+
+    def __init__(self, deps: Deps, rentals: Rentals, market: Market, pace: Pace | None = None) -> None:
+        self._deps = deps
+        self._rentals = rentals
+        self._market = market
+        self._pace = pace or Pace()
+
+    def choice(self, spec: DeploymentSpec, facts: ModelFacts, wish: Wish) -> tuple[Choice, Listing]:
+        """What could be rented, the best first. Raises what `Market.offers` and `rules_of` raise."""
+        rules = rules_for(spec)
+        listing = self._market.offers(spec.rent.providers)
+        book = prices.bundled()
+        kinds = {name: kind.capabilities for name, kind in self._deps.accounts.kinds().items()}
+        fits = partial(planning.fits, facts, wish)
+        return rank(listing.offers, kinds, rules, book.rates, fits=fits, currency=wish.currency), listing
+
+    def open_rentals(self, spec: DeploymentSpec) -> list[Rental]:
+        """Those of this deployment that may serve it on, the newest last: wanted still, and within the rules."""
+        rules, kinds = replace(rules_for(spec), max_price=None, spot=True), self._deps.accounts.kinds()
+        found = self._deps.store.rentals(deployment=spec.name, open_only=True)
+        good = [one for one in found if not one.reason and one.state is not RentalState.RELEASING]
+        return [
+            one
+            for one in good
+            if one.provider in kinds
+            and refuse(replace(one.offer, stock=None), kinds[one.provider].capabilities, rules, None) is None
+            and (spec.gpu in ("auto", "cpu") or one.offer.card == spec.gpu)
+        ]
+
+    def take(self, spec: DeploymentSpec, candidate: Candidate, weights: int, cancelled: Cancelled) -> Rental:
+        """Order it. Raises NoFit and UsageError `offer-gone` where another offer may do, and what `create` raises."""
+        offer = candidate.offer
+        provider = self._deps.accounts.open(offer.provider)
+        capabilities, now = provider.capabilities, self._deps.clock()
+        disk = spec.rent.disk or weights + ENGINE_BYTES
+        if offer.disk is not None and offer.disk < disk:
+            disk = offer.disk
+        rental = Rental(
+            run_id=f"{self._rentals.owner}-{secrets.token_hex(4)}",
+            provider=offer.provider,
+            deployment=spec.name,
+            offer=offer,
+            state=RentalState.INTENDED,
+            intended_at=now,
+            updated_at=now,
+            granularity=capabilities.granularity,
+            minimum=capabilities.minimum,
+            time_limit=None if spec.rent.ttl is None else now + spec.rent.ttl,
+        )
+        _, public = self._deps.hosts.own_key()
+        order = Order(
+            run_id=rental.run_id,
+            offer=offer,
+            public_key=public,
+            boot_script=boot_script(READY_SECONDS + LEASE_SECONDS) if capabilities.boot_script else None,
+            disk=disk,
+            time_limit=spec.rent.ttl,
+        )
+        cancelled()
+        with self._rentals.creating(rental.run_id):
+            self._deps.store.add_rental(rental)
+            return self._created(provider, rental, order)
+
+    def bring_up(self, rental: Rental, spec: DeploymentSpec, talk: Talk, cancelled: Cancelled) -> Host:
+        """Wait until its machine answers over SSH, and know it as a host. Raises Failed `machine-failed`,
+        `machine-gone`, `never-reachable`; the rental is then on its way out.
+        """
+        until = rental.intended_at + (spec.rent.ready_timeout or READY_SECONDS)
+        provider = self._deps.accounts.open(rental.provider)
+        waited = threading.Event()
+        while True:
+            cancelled()
+            rental = self._deps.store.rental(rental.run_id) or rental
+            if rental.state not in (RentalState.INTENDED, RentalState.RENTED):
+                raise Failed("machine-gone", f"the machine at {rental.provider} went away: {rental.reason}")
+            if rental.host is not None and self._known(rental.host):
+                return self._deps.store.host(rental.host).host
+            machine = self._look(provider, rental)
+            since = show_duration(self._deps.clock() - rental.intended_at)
+            if machine is not None:
+                rental = self._tell(rental, machine)
+                words = f"{machine.id} at {rental.provider} is {machine.word}, since {since}"
+                talk.phase(PhaseEvent(Phase.RENT, PhaseStatus.PROGRESS, words))
+                if machine.state is MachineState.FAILED:
+                    self.release(rental, "failed-at-provider")
+                    raise Failed(
+                        "machine-failed",
+                        f"{rental.provider} could not start the machine",
+                        why=machine.problem or machine.word,
+                    )
+                if machine.state in (MachineState.RUNNING, MachineState.UNKNOWN) and rental.address:
+                    host = self._reached(rental)
+                    if host is not None:
+                        return host
+            if self._deps.clock() > until:
+                self.release(rental, "never-ready")
+                span = show_duration(until - rental.intended_at)
+                raise Failed(
+                    "never-reachable",
+                    f"the machine at {rental.provider} did not answer over SSH within {span}",
+                    why=f"it is {machine.word if machine else 'not in the list'}",
+                    hint="it is being given back; lyc deploy again tries another, --ready-timeout waits longer",
+                )
+            waited.wait(self._pace.reach if rental.address else self._pace.ask)
+
+    def release(self, rental: Rental, reason: str, error: LycError | None = None) -> None:
+        """It shall go, and goes at the next visit, which begins now."""
+        now = self._deps.store.rental(rental.run_id) or rental
+        if now.state in (RentalState.INTENDED, RentalState.RENTED):
+            gone = released(now, reason, self._deps.clock(), error.document() if error else None)
+            self._deps.store.change_rental(gone, now.state)
+        self._rentals.wake()
+
+    def _created(self, provider: Provider, rental: Rental, order: Order) -> Rental:
+        store, clock = self._deps.store, self._deps.clock
+        try:
+            machine = provider.create(order)
+        except LycError as error:
+            self._market.forget(rental.provider)
+            if _certain(error):
+                store.change_rental(never(rental, error.ref, clock(), error.document()), rental.state)
+                raise
+            log.warning("creating %s: %s; whether it was created is not known", rental.run_id, error)
+            found = self._find(provider, rental)
+            if found is None:
+                # Nobody knows. Should it turn up yet, it shall go: another will have been taken by then.
+                store.change_rental(released(rental, "create-unknown", clock(), error.document()), rental.state)
+                self._rentals.wake()
+                raise NoFit(
+                    "create-unknown",
+                    f"{provider.capabilities.title} did not answer, and shows no machine",
+                    why=str(error),
+                    hint="lyc gc",
+                ) from error
+            machine = found
+        return self._tell(rental, machine)
+
+    def _find(self, provider: Provider, rental: Rental) -> Machine | None:
+        """What a create with a lost answer has made, once it is shown."""
+        waited, until = threading.Event(), self._deps.clock() + provider.capabilities.settle
+        while True:
+            try:
+                mine = [one for one in provider.list_owned(self._rentals.owner) if one.run_id == rental.run_id]
+            except LycError as error:
+                log.warning("looking for %s: %s", rental.run_id, error)
+                mine = []
+            if mine or self._deps.clock() >= until:
+                return mine[0] if mine else None
+            waited.wait(self._pace.ask)
+
+    def _look(self, provider: Provider, rental: Rental) -> Machine | None:
+        try:
+            if rental.machine is not None:
+                return provider.get(rental.machine)
+            mine = [one for one in provider.list_owned(self._rentals.owner) if one.run_id == rental.run_id]
+        except Unreachable as error:
+            log.warning("looking for %s: %s", rental.run_id, error)
+            return None
+        return mine[0] if mine else None
+
+    def _tell(self, rental: Rental, machine: Machine) -> Rental:
+        """Store what is known of it now, unless it is on its way out meanwhile."""
+        now = told(rental, machine, self._deps.clock())
+        if (now.machine, now.address, now.port, now.state) == (
+            rental.machine,
+            rental.address,
+            rental.port,
+            rental.state,
+        ):
+            return rental
+        stored = self._deps.store.change_rental(now, rental.state)
+        return now if stored else self._deps.store.rental(rental.run_id) or now
+
+    def _reached(self, rental: Rental) -> Host | None:
+        """The host, once sshd answers there and takes our key; None while it does not. The key that it shows is taken
+        as it is: nobody has seen the machine before, and no provider tells it.
+        """
+        access, store = self._deps.hosts, self._deps.store
+        capabilities = self._deps.accounts.kinds()[rental.provider].capabilities
+        private, _ = access.own_key()
+        host = Host(
+            f"{rental.provider}-{rental.run_id[-8:]}",
+            f"{rental.user or capabilities.user}@{rental.address}",
+            rental.port,
+            added_at=self._deps.clock(),
+            lease_seconds=LEASE_SECONDS,
+            rental=rental.run_id,
+            identity=str(private),
+            country=rental.offer.country,
+        )
+        try:
+            if not access.trusted(host):
+                access.pin(host, access.shown(host))
+            facts = access.look(host)
+        except (Unreachable, NotAuthorised, Failed) as error:  # cloud-init puts the key there after sshd has started
+            log.info("waiting for %s: %s", host.name, error)
+            return None
+        watched = facts.systemd is not None and facts.sudo == "free"
+        host = replace(host, fingerprints=access.trusted(host), lease_seconds=LEASE_SECONDS if watched else None)
+        store.put_host(KnownHost(host, facts, None, facts.looked_at))
+        store.change_rental(replace(rental, host=host.name, updated_at=self._deps.clock()), rental.state)
+        log.info("rented %s as %s", rental.run_id, host.name)
+        return host
+
+    def _known(self, host: str) -> bool:
+        try:
+            self._deps.store.host(host)
+        except NotFound:
+            return False
+        return True
+
+
+def rules_for(spec: DeploymentSpec) -> Rules:
+    """What may be rented for it. Raises what `rules_of` raises."""
+    rent = spec.rent
+    return rules_of(
+        residency=rent.residency,
+        sovereign=rent.sovereign,
+        max_price=rent.max_price,
+        spot=rent.spot,
+        providers=rent.providers,
+    )
+
+
+def boot_script(seconds: float) -> str:
+    """Run as root at the first start: a machine that nobody ever reaches ends by itself. A lease calls it off."""
+    return f"#!/bin/sh\nsystemd-run --unit={UNCLAIMED} --on-active={seconds:.0f} systemctl poweroff\n"
+
+
+def _certain(error: LycError) -> bool:
+    """Whether no machine came of a create that raised this: see `lyc.ports.Provider.create`."""
+    refused = isinstance(error, NoFit | NotAuthorised | UsageError)
+    return refused or error.ref in ("provider-busy", "provider-refused")
+
+
+def nothing(choice: Choice, listing: Listing, tried: list[tuple[Offer, LycError]]) -> NoFit:
+    """The error of a deploy for which no machine was to be had, with every reason once."""
+    detail = [f"{offer.provider} {offer.count}×{offer.card} {offer.region}: {error}" for offer, error in tried]
+    detail += [f"{count} offers: {_example(choice, ref)}" for ref, count in choice.reasons().items()]
+    detail += [
+        f"{name}: {error.get('what')} {error.get('why') or ''}".strip() for name, error in listing.problems.items()
+    ]
+    if not listing.asked:
+        return NoFit(
+            "no-provider",
+            "no provider of machines is configured, and no host was named",
+            hint="lyc providers login lyceum, or use a machine of your own: --host ssh://user@box",
+        )
+    return NoFit(
+        "no-capacity" if tried or not choice.candidates else "no-offer",
+        "nobody has a machine now that will do" if choice.candidates or tried else "nothing on offer will do",
+        why=f"asked {', '.join(listing.asked)}",
+        hint="lyc gpus --available shows what there is",
+        detail=tuple(detail),
+    )
+
+
+def _example(choice: Choice, ref: str) -> str:
+    return next(one.reason.text for one in choice.rejected if one.reason.ref == ref)
