@@ -7,18 +7,21 @@ says that doing it twice is the same as once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
 
 from lyc.errors import Failed, LycError, NotAuthorised, Unreachable
+from lyc.records.secret import MASK, Secret
 
 TRIES = 4
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
 """Seconds. A provider that asks for a longer one is told of as busy."""
 _DETAIL = 300
+_SECRET = 6
+"""Letters from which on a value of a header is taken for a secret."""
 
 
 class Refused(Exception):
@@ -38,7 +41,8 @@ def _client_error(status: int) -> bool:
 class Api:
     """Calls of one provider. title: as errors name it; name: as `--provider` takes it.
 
-    headers: called for each request, so that a token may be renewed. pause: waits so many seconds.
+    headers: called for each request, so that a token may be renewed. pause: waits so many seconds. hidden: texts that
+    are masked in whatever the provider says, as are the values of those headers: some echo what they were sent.
     """
 
     def __init__(
@@ -50,7 +54,9 @@ class Api:
         headers: Callable[[], Mapping[str, str]],
         timeout: float = 30.0,
         pause: Callable[[float], None] = time.sleep,
+        hidden: Sequence[Secret] = (),
     ) -> None:
+        self._hidden = tuple(hidden)
         self._title = title
         self._name = name
         self._headers = headers
@@ -131,22 +137,24 @@ class Api:
     ) -> httpx.Response:
         span = httpx.USE_CLIENT_DEFAULT if timeout is None else httpx.Timeout(timeout, connect=10.0)
         try:
-            headers = dict(self._headers()) | ({} if sent["content"] is None else {"content-type": "text/plain"})
-            answer = self._client.request(method, path, headers=headers, timeout=span, **sent)
+            headers = dict(self._headers())
+            told = _Told(headers.values(), self._hidden)
+            kind = {} if sent["content"] is None else {"content-type": "text/plain"}
+            answer = self._client.request(method, path, headers=headers | kind, timeout=span, **sent)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _Passing(self.unreachable(type(error).__name__), untouched=True) from error
         except httpx.TransportError as error:
             raise _Passing(self.unreachable(type(error).__name__)) from error
         status = answer.status_code
         if refused(status):
-            raise Refused(status, _decoded(answer), _told(answer))
+            raise Refused(status, _decoded(answer), told(answer))
         if status in (401, 403):
-            raise self.denied(f"it answers {status} {_told(answer)}".strip(), path)
+            raise self.denied(f"it answers {status} {told(answer)}".strip(), path)
         if status == 429:
             busy = Unreachable("provider-busy", f"{self._title} asks to be asked less often", where=path)
             raise _Passing(busy, after=_after(answer), untouched=True)
         if status >= 500:
-            raise _Passing(self.unreachable(f"it answers {status} {_told(answer)}".strip()), after=_after(answer))
+            raise _Passing(self.unreachable(f"it answers {status} {told(answer)}".strip()), after=_after(answer))
         if not 200 <= status < 300:
             raise self.odd(path, f"it answers {status}")
         return answer
@@ -185,11 +193,20 @@ def _decoded(answer: httpx.Response) -> object:
         return answer.text
 
 
-def _told(answer: httpx.Response) -> str:
-    """What the answer says for itself, short and on one line."""
-    body = _decoded(answer)
-    for key in ("detail", "message", "error", "error_description", "title"):
-        if isinstance(body, Mapping) and key in body:
-            body = body[key]
-    text = str(body.get("message", body)) if isinstance(body, Mapping) else str(body)
-    return " ".join(text.split())[:_DETAIL]
+class _Told:
+    """What an answer says for itself, short, on one line, and without what was to stay between us."""
+
+    def __init__(self, values: Iterable[str], hidden: Iterable[Secret]) -> None:
+        # `Bearer x`, `Basic x`: the scheme may show.
+        words = [value.rpartition(" ")[2] for value in values] + [secret.reveal() for secret in hidden]
+        self._hidden = sorted({word for word in words if len(word) >= _SECRET}, key=len, reverse=True)
+
+    def __call__(self, answer: httpx.Response) -> str:
+        body = _decoded(answer)
+        for key in ("detail", "message", "error", "error_description", "title"):
+            if isinstance(body, Mapping) and key in body:
+                body = body[key]
+        text = str(body.get("message", body)) if isinstance(body, Mapping) else str(body)
+        for word in self._hidden:
+            text = text.replace(word, MASK)
+        return " ".join(text.split())[:_DETAIL]

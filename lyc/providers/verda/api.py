@@ -16,6 +16,8 @@ TOKEN = "/oauth2/token"  # noqa: S105  (a path)
 _MARGIN = 60.0
 """Seconds before its end from which on a token is not used any more."""
 
+CREATE_SECONDS = 120.0
+
 Pause = Callable[[float], None]
 
 
@@ -28,9 +30,16 @@ class Token:
     """OAuth2 client credentials: one bearer token for all threads, asked for when there is none that is good."""
 
     def __init__(
-        self, base: str, client: Secret, secret: Secret, *, clock: Callable[[], float], pause: Pause = time.sleep
+        self,
+        base: str,
+        client: Secret,
+        secret: Secret,
+        *,
+        clock: Callable[[], float],
+        timeout: float = 30.0,
+        pause: Pause = time.sleep,
     ) -> None:
-        self._api = Api(base, title="Verda", name="verda", headers=dict, pause=pause)
+        self._api = Api(base, title="Verda", name="verda", headers=dict, timeout=timeout, pause=pause, hidden=(secret,))
         self._asked_with = (client, secret)
         self._clock = clock
         self._lock = threading.Lock()
@@ -85,11 +94,16 @@ class VerdaApi:
         *,
         endpoint: str | None,
         clock: Callable[[], float],
+        timeout: float | None = None,
         pause: Pause = time.sleep,
     ) -> None:
         base = (endpoint or ENDPOINT).rstrip("/")
-        self._token = Token(base, client, secret, clock=clock, pause=pause)
-        self.http = Api(base, title="Verda", name="verda", headers=self._token.headers, pause=pause)
+        self._create_span = CREATE_SECONDS if timeout is None else timeout
+        span = 30.0 if timeout is None else timeout
+        self._token = Token(base, client, secret, clock=clock, timeout=span, pause=pause)
+        self.http = Api(
+            base, title="Verda", name="verda", headers=self._token.headers, timeout=span, pause=pause, hidden=(secret,)
+        )
 
     def close(self) -> None:
         self.http.close()
@@ -118,7 +132,9 @@ class VerdaApi:
 
     def create(self, body: Mapping[str, object]) -> Any:
         """Raises Refused for 503 too."""
-        return self._call("POST", "/instances", json=body, text=True, refused=_busy_or_client, timeout=120.0)
+        return self._call(
+            "POST", "/instances", json=body, text=True, refused=_busy_or_client, timeout=self._create_span
+        )
 
     def act(self, body: Mapping[str, object]) -> Any:
         """The results, one an instance (202 and 207), or None (204). To delete twice is as once."""

@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 class VerdaProvider:
-    """See `lyc.ports.Provider`. Its methods may be called from several threads."""
+    """See `lyc.ports.Provider`. Its methods may be called from several threads. timeout: seconds for any answer."""
 
     def __init__(
         self,
@@ -28,11 +28,12 @@ class VerdaProvider:
         *,
         endpoint: str | None,
         clock: Callable[[], float],
+        timeout: float | None = None,
         pause: Pause = time.sleep,
     ) -> None:
         self._client = client
         self._clock = clock
-        self._api = VerdaApi(client, secret, endpoint=endpoint, clock=clock, pause=pause)
+        self._api = VerdaApi(client, secret, endpoint=endpoint, clock=clock, timeout=timeout, pause=pause)
         self._currency: str | None = None
 
     @property
