@@ -21,18 +21,27 @@ if TYPE_CHECKING:
 
 NAME_WIDTH = 17
 BAR_WIDTH = 20
+WHILE_SECONDS, LEAST_SECONDS = 10.0, 1.0
+"""Over so long a rate is taken, and from so long on it is shown."""
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A phase under way. since: the clock's seconds at its start."""
+    """A phase under way. since: the clock's seconds at its start. marks: (seconds, bytes done) of the last while."""
 
     since: float
     message: str = ""
     done: int | None = None
     total: int | None = None
     fraction: float | None = None
+    marks: tuple[tuple[float, int], ...] = field(default=(), compare=False)
+
+    def rate(self, now: float) -> float | None:
+        """Bytes a second over the last while; None where that cannot be told yet. Falls while nothing comes."""
+        if not self.marks or (seconds := now - self.marks[0][0]) < LEAST_SECONDS:
+            return None
+        return max(0.0, (self.marks[-1][1] - self.marks[0][1]) / seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +71,22 @@ class Phases:
                 done=event.done if event.done is not None else known.done,
                 total=event.total if event.total is not None else known.total,
                 fraction=event.fraction if event.fraction is not None else known.fraction,
+                marks=_marked(known, event, now),
             )
             return Phases({**self.running, event.phase: changed}), None
         seconds = event.seconds if event.seconds is not None else now - before.since if before else 0.0
         rest = {phase: running for phase, running in self.running.items() if phase != event.phase}
         return Phases(rest), Ended(event.phase, event.status, seconds, event.message)
+
+
+def _marked(known: Running, event: PhaseEvent, now: float) -> tuple[tuple[float, int], ...]:
+    """With another total, or fewer bytes, something else is counted from now on."""
+    if event.done is None:
+        return known.marks
+    if event.total != known.total or event.done < (known.done or 0):
+        return ((now, event.done),)
+    old = next((index for index, (at, _) in enumerate(known.marks) if now - at <= WHILE_SECONDS), len(known.marks))
+    return (*known.marks[max(0, old - 1) :], (now, event.done))
 
 
 class Progress(Protocol):
@@ -174,7 +194,7 @@ def ended_line(ended: Ended) -> str:
 
 
 def running_line(phase: str, running: Running, now: float, width: int) -> str:
-    """`⠹ fetch              12.3s  ━━━━━━━━────────────  40%  1.2 GiB of 3.0 GiB`, at most `width` characters."""
+    """`⠹ fetch            12.3s  ━━━━━━━━────────────  40%  1.2 GiB of 3.0 GiB, 98 MiB/s`, at most `width` long."""
     elapsed = max(0.0, now - running.since)
     parts = [f"{_FRAMES[int(elapsed * 10) % len(_FRAMES)]} {phase:<{NAME_WIDTH}}{show_duration(elapsed):>6}"]
     fraction = running.fraction
@@ -184,7 +204,9 @@ def running_line(phase: str, running: Running, now: float, width: int) -> str:
         filled = round(min(1.0, max(0.0, fraction)) * BAR_WIDTH)
         parts.append(f"{'━' * filled}{'─' * (BAR_WIDTH - filled)} {min(100, int(fraction * 100)):>3}%")
     if running.total:
-        parts.append(f"{show_bytes(running.done or 0)} of {show_bytes(running.total)}")
+        rate = running.rate(now)
+        speed = f", {show_bytes(round(rate))}/s" if rate is not None else ""
+        parts.append(f"{show_bytes(running.done or 0)} of {show_bytes(running.total)}{speed}")
     if running.message:
         parts.append(running.message)
     line = "  ".join(parts)

@@ -57,6 +57,27 @@ def test_lines() -> None:
     assert running_line("load", Running(0.0, total=0), 0.0, 200) == "⠋ load               0.0s"
 
 
+def test_bytes_are_shown_with_their_rate() -> None:
+    """Of the last while: what is fetched goes on where it was, and a fetch that stalls is seen to."""
+    mib = 1 << 20
+
+    def shown(phases: Phases, now: float) -> str:
+        return running_line("fetch", phases.running[Phase.FETCH], now, 200).rpartition("%  ")[2]
+
+    phases, _ = Phases().after(event(PhaseStatus.STARTED), 0.0)
+    phases, _ = phases.after(event(PhaseStatus.PROGRESS, done=600 * mib, total=1000 * mib), 3.0)
+    assert shown(phases, 3.2) == "600.0 MiB of 1000.0 MiB"
+    for second in range(1, 21):
+        phases, _ = phases.after(
+            event(PhaseStatus.PROGRESS, done=(600 + 5 * second) * mib, total=1000 * mib), 3.0 + second
+        )
+    assert shown(phases, 23.0) == "700.0 MiB of 1000.0 MiB, 5.0 MiB/s"
+    assert len(phases.running[Phase.FETCH].marks) <= 12
+    assert shown(phases, 123.0).endswith(", 507.4 KiB/s")
+    phases, _ = phases.after(event(PhaseStatus.PROGRESS, done=0, total=8 * mib), 124.0)
+    assert shown(phases, 124.5) == "0 B of 8.0 MiB"
+
+
 @given(
     st.builds(
         Running,
