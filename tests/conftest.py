@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+LONGEST = ("test_survival", "test_kills", "test_several_controllers", "test_remote", "test_real_engine")
+"""Files that begin before the others that start an engine: what takes minutes must not be begun last, by one alone."""
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Plain tests, then `slow` ones, then those that start a real engine; otherwise in their own order."""
-    items.sort(key=lambda item: 2 if item.get_closest_marker("engine") else 1 if item.get_closest_marker("slow") else 0)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    kind = 2 if item.get_closest_marker("engine") else 1 if item.get_closest_marker("slow") else 0
+    file = item.path.stem
+    return kind, LONGEST.index(file) if kind == 2 and file in LONGEST else len(LONGEST)

@@ -19,6 +19,7 @@ from tests.lab.machine import Machine
 
 __all__ = ["engine_machines", "lab"]
 pytestmark = pytest.mark.engine
+MODEL = "sample:smollm2-135m"
 Borrow = Callable[..., list[Machine]]
 FILES = "find / -xdev -path /proc -prune -o -path /tmp -prune -o -path /var/log -prune -o -path /run -prune -o -print"
 """All that is on a host's disk but for what every login changes."""
@@ -60,16 +61,17 @@ def test_two_bare_hosts(away: Lyc, lab: Lab, engine_machines: Borrow) -> None:
     knows(away, lab, "one", one)
     knows(away, lab, "two", two, "User ubuntu")
 
-    words = ("--host", "ssh://root@one", "--accept-host-key", "accept-new", *FAST)
-    first = away.json("deploy", "sample:smollm2-135m", "--name", "first", *words)
-    assert first["host"] == "one"
+    wishes = {
+        "first": ("--host", "ssh://root@one", "--accept-host-key", "accept-new", *FAST),
+        "second": ("--host", "ssh://ubuntu@two", "--accept-host-key", "accept-new", *FAST),
+    }
+    begun = [away.start("deploy", MODEL, "--name", name, *words, "--json") for name, words in wishes.items()]
+    ended = [(*process.communicate(timeout=300), process.returncode) for process in begun]
+    assert [code for _, _, code in ended] == [0, 0], ended
+    first, second = (json.loads(out) for out, _, _ in ended)
+    assert (first["host"], second["host"]) == ("one", "two")
     assert chat(first)
-    second = away.json(
-        "deploy", "sample:smollm2-135m", "--name", "second", "--host", "ssh://ubuntu@two",
-        "--accept-host-key", "accept-new", *FAST,
-    )  # fmt: skip
     assert chat(second)
-    assert chat(first)
 
     follower = away.start("logs", "first", "-f", "--tail", "5")
     try:
@@ -92,7 +94,7 @@ def test_two_bare_hosts(away: Lyc, lab: Lab, engine_machines: Borrow) -> None:
     assert {one.shell(f"stat -c %U /proc/{pid}").strip() for pid in pids} == {"lyc"}
 
     began = time.monotonic()
-    again = away.json("deploy", "sample:smollm2-135m", "--name", "first", *words)
+    again = away.json("deploy", MODEL, "--name", "first", *wishes["first"])
     assert again["changed"] is False
     print(f"a deploy that changes nothing: {time.monotonic() - began:.2f} s")
 
