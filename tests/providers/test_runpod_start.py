@@ -1,0 +1,174 @@
+"""What a pod runs first, run by a real shell against the API: who may log in, and how it gives itself back."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lyc.providers.runpod.start import script
+from lyc.testing.clouds import runpod
+from lyc.testing.clouds.core import Cloud, FakeMachine
+from lyc.testing.clouds.faults import Fault
+from lyc.testing.clouds.server import App, serve
+
+OFFER = "COMMUNITY//on-demand/1/NVIDIA GeForce RTX 4090"
+KEY = "ssh-ed25519 AAAA lyc"
+
+
+class Pod:
+    """The start command at work under a folder in the place of `/`."""
+
+    def __init__(self, root: Path, base: str, machine: FakeMachine, **env: str) -> None:
+        self.root, self.machine = root, machine
+        (root / "start.sh").write_text("#!/bin/sh\nexec sleep 600\n")
+        (root / "start.sh").chmod(0o755)
+        given = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/root",
+            "LYC_PUBLIC_KEY": KEY,
+            "RUNPOD_API_KEY": runpod.pod_key(machine.id),
+            "RUNPOD_POD_ID": machine.id,
+            **env,
+        }
+        command = script(f"{base}/v1", f"{base}/graphql", root=str(root), every="0.1")
+        self.process = subprocess.Popen(["bash", "-c", command], env=given, start_new_session=True)
+
+    def run(self, *argv: str) -> None:
+        subprocess.run([str(self.root / "usr/local/sbin" / argv[0]), *argv[1:]], check=True)
+
+    @property
+    def until(self) -> str:
+        return (self.root / "run/lyc-pod/until").read_text().strip()
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+Start = Callable[..., Pod]
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud({OFFER: None})
+
+
+@pytest.fixture
+def app(cloud: Cloud) -> App:
+    return runpod.app(cloud, "account-key")
+
+
+@pytest.fixture
+def base(app: App) -> Iterator[str]:
+    with serve(app) as base:
+        yield base
+
+
+@pytest.fixture
+def start(tmp_path: Path, base: str, cloud: Cloud) -> Iterator[Start]:
+    started: list[Pod] = []
+
+    def _start(**env: str) -> Pod:
+        pod = Pod(tmp_path, base, cloud.launch("lyc-0123abcd-89ef4567", OFFER), **env)
+        started.append(pod)
+        keys = tmp_path / "root/.ssh/authorized_keys"
+        until(lambda: keys.exists() and keys.read_text() == f"{KEY}\n", "nobody may log in")
+        return pod
+
+    yield _start
+    for pod in started:
+        pod.kill()
+
+
+def test_our_key_may_log_in_and_the_image_starts(start: Start, tmp_path: Path) -> None:
+    pod = start()
+    assert (tmp_path / "root/.ssh/authorized_keys").read_text() == f"{KEY}\n"
+    assert pod.until == "never"
+    until(lambda: Path(f"/proc/{pod.process.pid}/cmdline").read_bytes().startswith(b"sleep"), "start.sh was not run")
+
+
+def test_without_an_end_it_stays(start: Start, cloud: Cloud) -> None:
+    pod = start()
+    pod.run("shutdown", "-P", "+60")
+    assert abs(int(pod.until) - time.time() - 3600) < 5
+    pod.run("shutdown", "-c")
+    assert pod.until == "never"
+    assert cloud.alive() == [pod.machine]
+
+
+def test_at_its_end_it_gives_itself_back(start: Start, cloud: Cloud) -> None:
+    start(LYC_ENDS_AT=str(int(time.time()) + 1))
+    until(lambda: not cloud.alive(), "the pod is still there")
+    assert cloud.calls_of("terminate")[0].headers["authorization"].startswith("Bearer pod-")
+
+
+@pytest.mark.parametrize("argv", [("poweroff",), ("halt",), ("shutdown", "now"), ("shutdown", "-h", "+0")])
+def test_to_power_off_is_to_give_it_back(start: Start, cloud: Cloud, argv: tuple[str, ...]) -> None:
+    pod = start()
+    pod.run(*argv)
+    until(lambda: not cloud.alive(), "the pod is still there")
+
+
+def test_it_asks_until_it_is_heard(start: Start, cloud: Cloud, app: App) -> None:
+    app.faults.add(Fault("terminate", "refuse", times=9), Fault("terminate-self", "status", code=500, times=3))
+    start(LYC_ENDS_AT="1")
+    until(lambda: not cloud.alive(), "the pod is still there")
+    assert len(cloud.calls_of("terminate-self")) >= 4
+
+
+def test_a_lease_does_not_move_the_time_limit(start: Start, cloud: Cloud) -> None:
+    pod = start(LYC_ENDS_AT=str(int(time.time()) + 2))
+    pod.run("shutdown", "-P", "+60")
+    until(lambda: not cloud.alive(), "the pod is still there")
+
+
+def test_a_lease_outlives_the_container(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "run/lyc-pod").mkdir(parents=True)
+    (tmp_path / "run/lyc-pod/until").write_text("4102444800\n")
+    assert start().until == "4102444800"
+
+
+def test_a_boot_script_runs_beside(start: Start, tmp_path: Path) -> None:
+    text = f"#!/bin/sh\necho booted >{tmp_path}/booted\n"
+    start(LYC_BOOT_SCRIPT=base64.b64encode(text.encode()).decode())
+    until((tmp_path / "booted").exists, "the boot script was not run")
+
+
+def test_another_pods_key_is_good_for_nothing(start: Start, cloud: Cloud) -> None:
+    start(LYC_ENDS_AT="1", RUNPOD_API_KEY="pod-other")
+    until(lambda: len(cloud.calls_of("terminate")) > 3, "it does not ask")
+    assert len(cloud.alive()) == 1
+
+
+def test_the_key_is_in_no_argv_and_in_no_file(start: Start, cloud: Cloud, tmp_path: Path) -> None:
+    pod = start(LYC_ENDS_AT="1", RUNPOD_API_KEY="pod-very-secret")
+    seen: set[bytes] = set()
+
+    def look() -> bool:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                try:
+                    if os.getsid(int(entry.name)) == pod.process.pid:
+                        seen.add((entry / "cmdline").read_bytes())
+                except OSError:
+                    continue
+        return len(cloud.calls_of("terminate")) > 5 and any(line.startswith(b"curl") for line in seen)
+
+    until(look, "no curl was seen")
+    assert not any(b"very-secret" in line for line in seen)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(b"very-secret" in path.read_bytes() for path in files)
