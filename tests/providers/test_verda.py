@@ -1,4 +1,4 @@
-"""Verda against a fake of its API over real sockets: what is its own. The rest is the contract that all keep."""
+"""Verda against a fake of its API over real sockets: the contract that all keep, and what is its own."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from decimal import Decimal
 import pytest
 
 from lyc.errors import Failed, LycError, NoFit, NotAuthorised, Unreachable, UsageError
+from lyc.providers.verda import KIND
 from lyc.providers.verda.provider import VerdaProvider
-from lyc.records.rental import MachineState, Offer, Order
+from lyc.records.rental import MachineState, Offer, Order, machine_name
 from lyc.records.secret import Secret
 from lyc.testing.clouds.core import Cloud
 from lyc.testing.clouds.faults import Fault
 from lyc.testing.clouds.server import App, serve
 from lyc.testing.clouds.verda import CAPACITY, CLIENT_ID, CLIENT_SECRET, Verda
+from lyc.testing.provider_contract import ProviderContract, Rig
 
 OWNER = "0a1b2c3d"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ lyc"
@@ -55,6 +57,35 @@ def account() -> Iterator[Account]:
         )
         yield Account(provider, cloud, fake, app, clock, f"{base}/v1")
         provider.close()
+
+
+class TestVerda(ProviderContract):
+    @pytest.fixture
+    def rig(self) -> Iterator[Rig]:
+        cloud = Cloud(CAPACITY)
+        app = Verda(cloud).app()
+
+        def litter(run_id: str) -> int:
+            cloud.put("volume", machine_name(run_id))
+            cloud.put("script", machine_name(run_id), content="#!/bin/sh")
+            cloud.put("key", f"lyc-{run_id.partition('-')[0]}", content=f"ssh-ed25519 {run_id}")
+            return 3
+
+        def foreign() -> list[str]:
+            names = {"volume": "models", "script": "mine", "key": "laptop"}
+            return [cloud.put(kind, name, foreign=True, content="").id for kind, name in names.items()]
+
+        with serve(app) as base:
+
+            def connect(*, expired: bool = False, timeout: float | None = None) -> VerdaProvider:
+                # Its credential is two words; a client that was removed is refused, whatever its secret.
+                client = Secret("removed-client" if expired else CLIENT_ID)
+                return VerdaProvider(
+                    client, Secret(CLIENT_SECRET), endpoint=f"{base}/v1", clock=cloud.clock, timeout=timeout,
+                    pause=lambda _span: None,
+                )  # fmt: skip
+
+            yield Rig(KIND, connect, cloud, app.faults, (CLIENT_SECRET,), litter, foreign)
 
 
 def order(number: int = 1, offer: str = H100, script: str | None = "#!/bin/sh\n") -> Order:
