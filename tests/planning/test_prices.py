@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -182,19 +183,21 @@ def test_nothing_is_converted_unasked() -> None:
 
 def test_a_conversion_is_exact_and_says_how() -> None:
     rates = bundled().rates
-    row = Price(Decimal("1.1533"), "USD", "2026-01-01", "X", "FI")
+    row = Price(rates.per_euro["USD"], "USD", "2026-01-01", "X", "FI")
     euro = convert(row, "EUR", rates)
     assert euro is not None
     assert (euro.amount, euro.currency, euro.dated, euro.country) == (Decimal(1), "EUR", "2026-01-01", "FI")
-    assert "1.1533 USD" in euro.source
+    assert f"{row.amount} USD" in euro.source
     assert rates.dated in euro.source
     assert convert(row, "USD", rates) is row
-    assert convert(row, "SEK", rates) is None
-    assert convert(Price(Decimal(1), "SEK", "", "X"), "EUR", rates) is None
+    assert convert(row, "ISK", rates) is None
+    assert convert(Price(Decimal(1), "ISK", "", "X"), "EUR", rates) is None
 
 
 def test_a_table_is_in_one_currency() -> None:
-    table = book(["t4=3SEK/h"]).table(CARDS.values(), currency="EUR")
+    given = book(["t4=3SEK/h"])
+    known = replace(given.rates, per_euro={"USD": given.rates.per_euro["USD"]})
+    table = replace(given, rates=known).table(CARDS.values(), currency="EUR")
     assert {row.currency for row in table.values()} == {"EUR"}
     assert "t4" not in table  # no rate of the Swedish crown
     assert "h100" in table
