@@ -7,6 +7,7 @@
     auth.lua     who may pass                                            usage.lua tokens, read out of the answers
     envoy        EnvoyGateway: writes the files, says how to run Envoy, and asks it
     admin        Envoy's admin socket                                    diagnosis Envoy's log → one error (pure)
+    traffic      the access log, added up
 
 A request passes: key (SHA-256, its deployment) → fail-closed check → size limit → route (the engine's own key is put
 in) → a replica's unix socket. What changes while Envoy serves never touches the listener, because a changed listener
