@@ -15,6 +15,7 @@ from lyc.cli import (
     deploy,
     doctor,
     down,
+    gc,
     gpus,
     hosts,
     hosts_add,
@@ -23,6 +24,7 @@ from lyc.cli import (
     logs,
     ls,
     plan,
+    providers,
     status,
 )
 from lyc.cli.commands import Command, Group
@@ -62,10 +64,12 @@ def build() -> typer.Typer:
         ("logs", logs.logs, logs.EXAMPLES),
         ("chat", chat.chat, chat.EXAMPLES),
         ("down", down.down, down.EXAMPLES),
+        ("gc", gc.gc, gc.EXAMPLES),
     ):
         app.command(name, cls=Command, epilog=_examples(examples))(function)
     app.add_typer(_keys(), name="keys")
     app.add_typer(_hosts(), name="hosts")
+    app.add_typer(_providers(), name="providers")
     app.add_typer(_controller(), name="controller")
     app.command("doctor", cls=Command, epilog=_examples(doctor.EXAMPLES))(doctor.doctor)
     app.command("completion", cls=Command, epilog=_examples(completion.EXAMPLES))(completion.completion)
@@ -112,6 +116,16 @@ def _hosts() -> typer.Typer:
         ("ssh", hosts.ssh, hosts.SSH_EXAMPLES),
     ):
         group.command(name, cls=Command, epilog=_examples(examples))(function)
+    return group
+
+
+def _providers() -> typer.Typer:
+    group = typer.Typer(rich_markup_mode=None, help="Rent machines: who there is, and your accounts.")
+    group.callback(cls=Group, invoke_without_command=True)(_help)
+    group.command("ls", cls=Command, epilog=_examples(providers.LS_EXAMPLES))(providers.ls)
+    group.command("check", cls=Command, epilog=_examples(providers.CHECK_EXAMPLES))(providers.check)
+    group.command("login", cls=Command, epilog=_examples(providers.LOGIN_EXAMPLES))(providers.login)
+    group.command("logout", cls=Command, epilog=_examples(providers.LOGOUT_EXAMPLES))(providers.logout)
     return group
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lyc.records.deployment import DeploymentSpec
+from lyc.records.host import RENT
 from lyc.spec.settings import CREDENTIALS
 
 _BY_SOURCE = {"hf:": "HF_", "s3://": "AWS_"}
@@ -31,7 +32,16 @@ def needed(spec: DeploymentSpec, environ: Mapping[str, str]) -> dict[str, str]:
     """Of what `gather` finds, what the sources of this model and its draft ask for: a folder needs no credentials."""
     models = [spec.model, *([spec.speculative.model] if spec.speculative and spec.speculative.model else [])]
     prefixes = tuple(prefix for start, prefix in _BY_SOURCE.items() if any(model.startswith(start) for model in models))
-    return {name: value for name, value in gather(environ).items() if name.startswith(prefixes)} if prefixes else {}
+    found = {name: value for name, value in gather(environ).items() if name.startswith(prefixes)} if prefixes else {}
+    return found | (for_providers(environ) if spec.host == RENT else {})
+
+
+def for_providers(environ: Mapping[str, str]) -> dict[str, str]:
+    """`{name: value}` of the variables that installed providers of machines take and that are set."""
+    from lyc.providers.accounts import installed  # what is installed is looked up, and each is loaded
+
+    names = {one.env for kind in installed().values() for one in kind.capabilities.credentials}
+    return {name: value for name in sorted(names) if (value := environ.get(name))}
 
 
 def _token_file(environ: Mapping[str, str]) -> str:

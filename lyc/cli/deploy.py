@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lyc.cli.hosts_add import checked_fingerprint, host_of
-from lyc.cli.options import AcceptHostKey, Json, duration, places
+from lyc.cli.offers import chosen, place_of
+from lyc.cli.options import AcceptHostKey, Json, Providers, duration, places
 from lyc.cli.session import Session, open_session
 from lyc.errors import Interrupted, Pending
+from lyc.records.host import RENT
 
 if TYPE_CHECKING:
     from lyc.cli.proof import Proof
@@ -29,6 +31,8 @@ lyc deploy acme/support-8b --speculative draft_model:acme/draft-1b,tokens=4
 lyc deploy acme/support-8b --host ssh://ubuntu@gpu1.example.eu
 lyc deploy acme/support-8b --host gpu1 --gpus 0,1
 lyc deploy acme/support-8b --host gpu1 --image vllm/vllm-openai:v0.32.0
+lyc deploy acme/support-8b --gpu h100 --residency eu --max-price 3EUR --ttl 8h
+lyc deploy acme/support-8b --provider lyceum --gpu l40s --yes
 lyc deploy -f lyc.toml --json
 """
 
@@ -55,7 +59,7 @@ def deploy(
         typer.Option(
             "--host",
             metavar="HOST",
-            help="Where: a host's name or address (user@box, ssh://user@box:22), or any; default: local.",
+            help="Where: a host's name or address (user@box, ssh://user@box:22), any, rent, or local.",
             autocompletion=places,
         ),
     ] = None,
@@ -71,6 +75,31 @@ def deploy(
         typer.Option("--image", metavar="REF", help="Image of the container, with a tag or digest. Default: vLLM's."),
     ] = None,
     accept: AcceptHostKey = None,
+    provider: Providers = None,
+    residency: Annotated[
+        str | None,
+        typer.Option("--residency", metavar="WHERE", help="Rent only there: eu, eea, or countries such as de,fi."),
+    ] = None,
+    sovereign: Annotated[
+        bool, typer.Option("--sovereign", help="Rent only of owners that answer to no law outside the EEA.")
+    ] = False,
+    max_price: Annotated[
+        str | None, typer.Option("--max-price", metavar="AMOUNT", help="Of a rented machine for an hour: 3.50EUR.")
+    ] = None,
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Rent also what the provider may take back at any time.")
+    ] = False,
+    ttl: Annotated[
+        str | None, typer.Option("--ttl", metavar="TIME", help="Take everything down after 8h, whatever happens.")
+    ] = None,
+    ready_timeout: Annotated[
+        str | None,
+        typer.Option("--ready-timeout", metavar="TIME", help="Give a machine back that does not serve by then; 30m."),
+    ] = None,
+    disk: Annotated[
+        str | None, typer.Option("--disk", metavar="SIZE", help="Disk of a rented machine; default: what is needed.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take the best offer without asking.")] = False,
     quantization: Annotated[
         str | None, typer.Option("--quantization", metavar="METHOD", help="Such as fp8; default: as the weights are.")
     ] = None,
@@ -106,7 +135,8 @@ def deploy(
 ) -> None:
     """Serve a model; get a URL and a key.
 
-    Doing it twice changes nothing; a changed wish makes a new release, and the old one serves until the new one is
+    A GPU that this machine does not have is rented, where a provider is configured (lyc providers). Doing it twice
+    changes nothing; a changed wish makes a new release, and the old one serves until the new one is
     ready. The deploy goes on in the background if you stop watching it.
     """
     from lyc.cli.wish import pairs, variables, wished
@@ -121,6 +151,20 @@ def deploy(
         "gpus": gpus,
         "runtime": runtime,
         "image": image,
+        "rent": {
+            key: value
+            for key, value in (
+                ("providers", list(provider or [])),
+                ("residency", residency),
+                ("sovereign", sovereign),
+                ("max_price", max_price),
+                ("spot", spot),
+                ("ttl", ttl),
+                ("ready_timeout", ready_timeout),
+                ("disk", disk),
+            )
+            if value
+        },
         "quantization": quantization,
         "speculative": speculative,
         "max_model_len": max_model_len,
@@ -132,8 +176,10 @@ def deploy(
     }
     seconds = duration(timeout, "--timeout")
     spec, name_given = wished(flags, file=file, cwd=Path.cwd(), environ=os.environ)
-    spec = replace(spec, host=host_of(session, spec.host, accept=accept))
-    _Deploy(session, spec, name_given, wait, seconds).run()
+    where = place_of(session, spec, said=host)
+    spec = replace(spec, host=where if where == RENT else host_of(session, where, accept=accept))
+    offer = chosen(session, spec, ask=not yes) if where == RENT else None
+    _Deploy(session, spec, name_given, wait, seconds, offer).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +189,7 @@ class _Deploy:
     name_given: bool
     wait: bool
     seconds: float | None
+    offer: tuple[str, str] | None = None
 
     def run(self) -> None:
         """Exits 8 where nobody waits for the end."""
@@ -155,7 +202,9 @@ class _Deploy:
             with self.session.progress() as progress:
                 client = self.session.client(progress)
                 credentials = needed(self.spec, os.environ)
-                operation = client.deploy(self.spec, credentials=credentials, name_given=self.name_given)
+                operation = client.deploy(
+                    self.spec, credentials=credentials, name_given=self.name_given, offer=self.offer
+                )
                 stored = True
                 if not self.wait:
                     self._leave(operation)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lyc.cli.options import Json, card_names
+from lyc.cli.options import Json, Providers, card_names
 from lyc.cli.price_options import PriceFile, PriceWords, Residency, price_book
 from lyc.cli.session import open_session
 from lyc.units import GIB
@@ -23,6 +23,7 @@ EXAMPLES = """
 lyc gpus
 lyc gpus h100
 lyc gpus --residency eu --price h100=2.79EUR/h@FI
+lyc gpus h100 --available --residency eu
 lyc gpus --json | jq -r '.gpus[] | select(.usable_gib > 79) | .name'
 """
 
@@ -40,9 +41,18 @@ def gpus(  # noqa: PLR0917  Typer hands them over by name
     price: PriceWords = None,
     prices: PriceFile = None,
     residency: Residency = None,
+    available: Annotated[
+        bool, typer.Option("--available", help="Ask all configured providers what they have just now.")
+    ] = False,
+    provider: Providers = None,
     as_json: Json = False,
 ) -> None:
     """List the GPUs that lyc knows, or show one."""
+    if available or provider:
+        from lyc.cli.gpus_available import show
+
+        show(open_session(context, as_json=as_json), name, provider or [], residency)
+        return
     from lyc.engines.versions import pinned
     from lyc.planning.catalogue.cards import CARDS, find
     from lyc.spec.residency import parse_residency

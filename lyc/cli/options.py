@@ -43,7 +43,7 @@ def host_names(incomplete: str) -> list[str]:
 
 def places(incomplete: str) -> list[str]:
     """Where a deployment may run: hosts, and this machine."""
-    return [name for name in ("local",) if name.startswith(incomplete)] + host_names(incomplete)
+    return [name for name in ("local", "any", "rent") if name.startswith(incomplete)] + host_names(incomplete)
 
 
 def card_names(incomplete: str) -> list[str]:
@@ -64,6 +64,25 @@ AcceptHostKey = Annotated[
         "--accept-host-key",
         metavar="SHA256:…|accept-new",
         help="Trust this key; accept-new: any, of a machine never seen.",
+    ),
+]
+
+
+def provider_names(incomplete: str) -> list[str]:
+    """Providers for the shell's completion."""
+    try:
+        from importlib.metadata import entry_points
+
+        return sorted(one.name for one in entry_points(group="lyc.providers") if one.name.startswith(incomplete))
+    except Exception:  # noqa: BLE001  as above
+        return []
+
+
+Provider = Annotated[str, typer.Argument(metavar="NAME", help="Name of the provider.", autocompletion=provider_names)]
+Providers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider", metavar="NAME", help="Only of this provider; repeatable.", autocompletion=provider_names
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]

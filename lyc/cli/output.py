@@ -150,6 +150,10 @@ class Output:
         lines[0] = self.paint(lines[0].rstrip(), "dim")
         return "\n".join(line.rstrip() for line in lines)
 
+    def ask(self, question: str) -> None:
+        """A question that is answered on the same line."""
+        self._write(self.stderr, question)
+
     def confirm(self, question: str, *, flag: str = "--yes") -> bool:
         """Ask yes or no on a terminal. Raises UsageError `needs-confirmation` where nobody can answer."""
         if self.as_json or not (sys.stdin.isatty() and self.stderr.isatty()):

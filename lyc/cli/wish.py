@@ -69,7 +69,10 @@ def wished(
     if "model" not in said:
         raise UsageError("no-model", "what shall be deployed?", hint="lyc deploy MODEL, or lyc deploy -f lyc.toml")
     return deployment_spec(
-        said, base=cwd, environ=environ, where=lambda path: flag_of(str(path[0])) if path else "lyc deploy"
+        said,
+        base=cwd,
+        environ=environ,
+        where=lambda path: flag_of(path) if path else "lyc deploy",
     )
 
 

@@ -74,32 +74,41 @@ class ControllerClient:
 
     def info(self, *, any_version: bool = False) -> ControllerDocument:
         """What runs there. Raises Failed `other-controller-version` unless `any_version`."""
-        document = cast("ControllerDocument", self._call("GET", "/v1/controller"))
+        document = cast("ControllerDocument", self.call("GET", "/v1/controller"))
         if not any_version and document.get("api") != API:
             raise _other_version(str(document.get("version", "unknown")))
         return document
 
     def stop(self) -> StopDocument:
-        return cast("StopDocument", self._call("POST", "/v1/controller/stop"))
+        return cast("StopDocument", self.call("POST", "/v1/controller/stop"))
 
-    def deploy(self, spec: DeploymentSpec, *, credentials: Mapping[str, str], name_given: bool) -> str:
-        """Store the desired state. Returns the id of the operation that makes it real."""
-        body = {"spec": asdict(spec), "credentials": dict(credentials), "name_given": name_given}
-        return str(self._call("PUT", f"/v1/deployments/{_q(spec.name)}", body=body)["operation"])
+    def deploy(
+        self,
+        spec: DeploymentSpec,
+        *,
+        credentials: Mapping[str, str],
+        name_given: bool,
+        offer: tuple[str, str] | None = None,
+    ) -> str:
+        """Store the desired state. Returns the id of the operation that makes it real. offer: what to rent."""
+        body: dict[str, object] = {"spec": asdict(spec), "credentials": dict(credentials), "name_given": name_given}
+        if offer is not None:
+            body["offer"] = offer
+        return str(self.call("PUT", f"/v1/deployments/{_q(spec.name)}", body=body)["operation"])
 
     def deployments(self) -> list[DeploymentDocument]:
-        return cast("list[DeploymentDocument]", self._call("GET", "/v1/deployments")["deployments"])
+        return cast("list[DeploymentDocument]", self.call("GET", "/v1/deployments")["deployments"])
 
     def deployment(self, name: str) -> DeploymentDocument:
-        return cast("DeploymentDocument", self._call("GET", f"/v1/deployments/{_q(name)}"))
+        return cast("DeploymentDocument", self.call("GET", f"/v1/deployments/{_q(name)}"))
 
     def down(self, name: str, *, drain_timeout: float, force: bool = False) -> str:
         """Wish it away; with `force` also where a host does not answer. Returns the id of the operation."""
         query: _Query = {"drain_timeout": drain_timeout, "force": force or None}
-        return str(self._call("DELETE", f"/v1/deployments/{_q(name)}", query=query)["operation"])
+        return str(self.call("DELETE", f"/v1/deployments/{_q(name)}", query=query)["operation"])
 
     def operation(self, id_: str) -> OperationDocument:
-        return cast("OperationDocument", self._call("GET", f"/v1/operations/{_q(id_)}"))
+        return cast("OperationDocument", self.call("GET", f"/v1/operations/{_q(id_)}"))
 
     def events(
         self, id_: str, *, after: int = 0, silence: float | None = None, deadline: float | None = None
@@ -127,21 +136,21 @@ class ControllerClient:
         return (cast("LogDocument", line) for line in lines)
 
     def keys(self, name: str) -> list[KeyDocument]:
-        return cast("list[KeyDocument]", self._call("GET", f"/v1/deployments/{_q(name)}/keys")["keys"])
+        return cast("list[KeyDocument]", self.call("GET", f"/v1/deployments/{_q(name)}/keys")["keys"])
 
     def create_key(self, name: str, *, label: str, ttl: float | None = None) -> NewKeyDocument:
         """ttl: seconds until it expires by itself; None = never. The answer is the only time the key is seen."""
         body = {"label": label, "ttl_seconds": ttl}
-        return cast("NewKeyDocument", self._call("POST", f"/v1/deployments/{_q(name)}/keys", body=body))
+        return cast("NewKeyDocument", self.call("POST", f"/v1/deployments/{_q(name)}/keys", body=body))
 
     def revoke_key(self, name: str, id_: str) -> dict[str, object]:
-        return self._call("DELETE", f"/v1/deployments/{_q(name)}/keys/{_q(id_)}")
+        return self.call("DELETE", f"/v1/deployments/{_q(name)}/keys/{_q(id_)}")
 
     def hosts(self) -> list[HostDocument]:
-        return cast("list[HostDocument]", self._call("GET", "/v1/hosts")["hosts"])
+        return cast("list[HostDocument]", self.call("GET", "/v1/hosts")["hosts"])
 
     def host(self, name: str) -> HostDocument:
-        return cast("HostDocument", self._call("GET", f"/v1/hosts/{_q(name)}"))
+        return cast("HostDocument", self.call("GET", f"/v1/hosts/{_q(name)}"))
 
     def add_host(
         self, name: str, address: str, *, accept_host_key: str | None, hub: str | None, lease: int | None = None
@@ -151,31 +160,31 @@ class ControllerClient:
         Raises Failed `host-key-unknown` …, see the API.
         """
         body = {"address": address, "accept_host_key": accept_host_key, "hub": hub, "lease_seconds": lease}
-        document = self._call("PUT", f"/v1/hosts/{_q(name)}", body=body, timeout=LOOK_SECONDS)
+        document = self.call("PUT", f"/v1/hosts/{_q(name)}", body=body, timeout=LOOK_SECONDS)
         new = bool(document.pop("new", False))
         return cast("HostDocument", document), new
 
     def check_host(self, name: str, *, hub: str | None) -> HostDocument:
         """Look at it now. hub: HF_ENDPOINT, to ask whether the host reaches it; None = the Hub itself."""
         path = f"/v1/hosts/{_q(name)}/check"
-        return cast("HostDocument", self._call("POST", path, body={"hub": hub}, timeout=LOOK_SECONDS))
+        return cast("HostDocument", self.call("POST", path, body={"hub": hub}, timeout=LOOK_SECONDS))
 
     def remove_host(self, name: str) -> dict[str, object]:
-        return self._call("DELETE", f"/v1/hosts/{_q(name)}")
+        return self.call("DELETE", f"/v1/hosts/{_q(name)}")
 
     def use_of_host(self, name: str) -> UseDocument:
         """What lyc has and does there now. Raises Failed `host-not-prepared`, and what keeps it from answering."""
-        return cast("UseDocument", self._call("GET", f"/v1/hosts/{_q(name)}/use", timeout=LOOK_SECONDS))
+        return cast("UseDocument", self.call("GET", f"/v1/hosts/{_q(name)}/use", timeout=LOOK_SECONDS))
 
     def unlock_host(self, name: str, *, force: bool) -> UnlockDocument:
         """Raises Locked `host-locked` where another controller holds it, unless `force`."""
         path = f"/v1/hosts/{_q(name)}/lock"
-        return cast("UnlockDocument", self._call("DELETE", path, query={"force": force or None}, timeout=LOOK_SECONDS))
+        return cast("UnlockDocument", self.call("DELETE", path, query={"force": force or None}, timeout=LOOK_SECONDS))
 
     def prune_host(self, name: str, *, free: int | None, dry_run: bool) -> PruneDocument:
         """free: bytes that shall be free there; None = all that may go."""
         path, body = f"/v1/hosts/{_q(name)}/prune", {"free": free, "dry_run": dry_run}
-        return cast("PruneDocument", self._call("POST", path, body=body, timeout=PRUNE_SECONDS))
+        return cast("PruneDocument", self.call("POST", path, body=body, timeout=PRUNE_SECONDS))
 
     def prepare_host(self, name: str, say: Callable[[str], None]) -> dict[str, object]:
         """`{name, changed}`. say: hears each step."""
@@ -199,7 +208,7 @@ class ControllerClient:
             raise self._unreachable(problem) from problem
         raise self._gone(ConnectionError("it stopped in the middle of its work"))
 
-    def _call(
+    def call(
         self,
         method: str,
         path: str,
@@ -208,6 +217,7 @@ class ControllerClient:
         body: Mapping[str, object] | None = None,
         timeout: float = ANSWER_SECONDS,
     ) -> dict[str, object]:
+        """One call of the API; what the methods here are made of."""
         connection, response = self._request(method, path, query, body, timeout)
         try:
             content = response.read()

@@ -25,7 +25,7 @@ from lyc.records.deployment import (
     Replica,
     ReplicaState,
 )
-from lyc.records.host import LOCAL
+from lyc.records.host import LOCAL, RENT
 from lyc.records.operation import Operation
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.rollout.transitions import RUNNING
@@ -116,7 +116,8 @@ class Deployer:
     def _decide(self, spec: DeploymentSpec, operation: Operation, talk: Talk) -> tuple[Release, bool]:
         """The release that shall serve, and whether it is a new one."""
         credentials = load_credentials(self._deps.settings, operation.id)
-        self._deps.accounts.hear(credentials)
+        if spec.host == RENT:
+            self._deps.accounts.hear(credentials)
         preparation = Preparation(
             self._deps, self._renter, spec, credentials, talk, freed=self._held(spec.name), offer=_offer(operation)
         )

@@ -56,6 +56,24 @@ class Talk:
         self.phase(PhaseEvent(phase, PhaseStatus.DONE, "; ".join(said), seconds=self._clock() - began))
 
 
+class Unheard(Talk):
+    """For work that nobody watches."""
+
+    def __init__(self) -> None:
+        """Publishes nothing, so it needs no feed."""
+
+    def phase(self, event: PhaseEvent) -> None:
+        """Said to nobody."""
+
+    def warn(self, message: str) -> None:
+        """Said to nobody."""
+
+    @contextmanager
+    def during(self, phase: Phase, message: str = "") -> Iterator[list[str]]:  # noqa: ARG002  as `Talk` has it
+        """Said to nobody."""
+        yield []
+
+
 Work = Callable[[Operation, Talk], dict[str, object]]
 """Does an operation and returns its result; raises LycError. Must bear being run again from the start."""
 

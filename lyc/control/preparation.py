@@ -88,6 +88,24 @@ class Preparation:
         """Resolve, inspect, plan, and rent where no machine was named. Raises before anything is downloaded or started;
         what was rented in vain goes back.
         """
+        spec = self._spec
+        model, draft, placed = self._inspected()
+        if placed is None:
+            with self._talk.during(Phase.RENT) as said:
+                question = Question(spec, model, draft, self._freed, self._offer)
+                placed = RentedPlacing(self._deps, self._renter, question, self._talk, cancelled).place()
+                said.append(f"{placed.host}, {_sits(placed)}")
+        self._spec = spec = dataclasses.replace(spec, host=placed.host)
+        for warning in placed.plan.warnings:
+            self._talk.warn(warning)
+        return Prepared(spec, model, draft, placed.plan, placed.surge, self._digest(model, draft, placed.plan))
+
+    def inspected(self) -> ModelFacts:
+        """What the model is; nothing is planned, and nothing is said of where it could go."""
+        return self._inspected()[0].facts
+
+    def _inspected(self) -> tuple[Found, Found | None, Placed | None]:
+        """The model and its draft, and where they go unless that is to be rented."""
         spec, wish = self._spec, self._spec.speculative
         with self._talk.during(Phase.RESOLVE, spec.model) as said:
             model_source, model_listing = self._resolve(spec.model)
@@ -98,15 +116,7 @@ class Preparation:
             draft = self._inspect(*drafts) if drafts else None
             placed = self._place(model, draft) if spec.host != RENT else None
             said.append(_describe(model.facts, placed))
-        if placed is None:
-            with self._talk.during(Phase.RENT) as said:
-                question = Question(spec, model, draft, self._freed, self._offer)
-                placed = RentedPlacing(self._deps, self._renter, question, self._talk, cancelled).place()
-                said.append(f"{placed.host}, {_sits(placed)}")
-        self._spec = spec = dataclasses.replace(spec, host=placed.host)
-        for warning in placed.plan.warnings:
-            self._talk.warn(warning)
-        return Prepared(spec, model, draft, placed.plan, placed.surge, self._digest(model, draft, placed.plan))
+        return model, draft, placed
 
     def _place(self, model: Found, draft: Found | None) -> Placed:
         return place(self._deps, self._spec, model, draft, freed=self._freed, say=self._talk.warn)

@@ -86,7 +86,8 @@ def run(deps: Deps) -> None:
     reconciler = Reconciler(deps, gatekeeper)
     feed = Feed(deps.store, deps.clock)
     rentals, market = Rentals(deps), Market(deps.accounts, deps.clock)
-    deployer = Deployer(deps, gatekeeper, reconciler, Renter(deps, rentals, market))
+    renter = Renter(deps, rentals, market)
+    deployer = Deployer(deps, gatekeeper, reconciler, renter)
     work = {OperationKind.DEPLOY: deployer.run, OperationKind.DOWN: Remover(deps, reconciler, rentals).run}
     operations = Operations(deps, feed, work)
 
@@ -95,7 +96,7 @@ def run(deps: Deps) -> None:
 
     hosts = Hosts(deps)
     parts = Parts(
-        deps, gatekeeper, operations, feed, Keys(deps, gatekeeper), hosts,
+        deps, gatekeeper, operations, feed, Keys(deps, gatekeeper), hosts, rentals, market, renter,
         started_at=deps.clock(), pid=os.getpid(), stop=stop,
     )  # fmt: skip
     server = uvicorn.Server(

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 import lyc
-from lyc.control import host_views, views
+from lyc.control import host_views, rent_api, views
 from lyc.control.deps import Deps
 from lyc.control.documents import API
 from lyc.control.feed import Feed
@@ -23,7 +23,10 @@ from lyc.control.hosts import RESERVED, Hosts
 from lyc.control.keys import Keys
 from lyc.control.layout import controller_log
 from lyc.control.logs import Logs
+from lyc.control.market import Market
 from lyc.control.operations import Operations
+from lyc.control.rentals import Rentals
+from lyc.control.renting import Renter
 from lyc.control.told import told
 from lyc.errors import LycError, NotAuthorised, NotFound, UsageError
 from lyc.records.deployment import DeploymentSpec
@@ -36,11 +39,14 @@ NDJSON = "application/x-ndjson"
 
 
 class DeployRequest(BaseModel):
-    """A wish. credentials: environment variables that sources read; never stored beyond the fetch, never shown."""
+    """A wish. credentials: environment variables that sources and providers read; never stored beyond the fetch or the
+    rental, never shown. offer: (provider, id) of what a person chose to rent.
+    """
 
     spec: DeploymentSpec
     credentials: dict[str, str] = Field(default_factory=dict, repr=False)
     name_given: bool = True
+    offer: tuple[str, str] | None = None
 
 
 class KeyRequest(BaseModel):
@@ -91,6 +97,9 @@ class Parts:
     feed: Feed
     keys: Keys
     hosts: Hosts
+    rentals: Rentals
+    market: Market
+    renter: Renter
     started_at: float
     pid: int
     stop: Callable[[], None]
@@ -105,6 +114,7 @@ def build(parts: Parts) -> FastAPI:
     _add_operations(app, parts)
     _add_keys(app, parts)
     _add_hosts(app, parts)
+    rent_api.add(app, parts.deps, parts.renter, parts.rentals, parts.market)
     return app
 
 
@@ -159,7 +169,7 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
             raise UsageError("name-mismatch", f"the spec is for {request.spec.name!r}, the call for {name!r}")
         if request.spec.host not in RESERVED:
             store.host(request.spec.host)  # before anything is stored
-        wish = {"spec": asdict(request.spec), "name_given": request.name_given}
+        wish = {"spec": asdict(request.spec), "name_given": request.name_given, "offer": request.offer}
         return {"operation": parts.operations.begin(OperationKind.DEPLOY, name, wish, request.credentials).id}
 
     @app.get("/v1/deployments")

@@ -53,7 +53,7 @@ class ProviderAccounts:
 
     @cached_property
     def _kinds(self) -> Mapping[str, ProviderKind]:
-        found = _entry_points() if self._installed is None else self._installed
+        found = installed() if self._installed is None else self._installed
         return dict(sorted(found.items()))
 
     def kinds(self) -> Mapping[str, ProviderKind]:
@@ -183,8 +183,8 @@ def _of(capabilities: Capabilities, values: Mapping[str, Secret]) -> Mapping[str
     return mine if complete else None
 
 
-def _entry_points() -> dict[str, ProviderKind]:
-    """One that cannot be loaded must not take the others away."""
+def installed() -> dict[str, ProviderKind]:
+    """All providers, by entry point. One that cannot be loaded must not take the others away."""
     return {point.name: kind for point in entry_points(group=GROUP) if (kind := _loaded(point)) is not None}
 
 

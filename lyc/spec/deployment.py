@@ -22,6 +22,7 @@ from lyc.spec.image_ref import check_image
 from lyc.spec.model_ref import default_name, parse_model
 from lyc.spec.names import check_name
 from lyc.spec.positions import nearest
+from lyc.spec.rent import RentTable, rent_wish
 from lyc.units import parse_tokens
 
 METHODS = ("ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix")
@@ -123,8 +124,8 @@ class DeploymentTable(_Written):
     host: str = Field(
         "local",
         min_length=1,
-        description="Where it runs: the name of a host, its address (user@box, ssh://user@box:22), or `local`, which is"
-        " this machine.",
+        description="Where it runs: the name of a host, its address (user@box, ssh://user@box:22), `local`, which is"
+        " this machine, `any` known host, or `rent`, which is a machine to be rented.",
     )
     gpus: Annotated[list[int] | None, BeforeValidator(_indices, json_schema_input_type=list[int] | str | None)] = Field(
         None, min_length=1, description="The cards of the host that it gets, by their numbers in nvidia-smi; left out:"
@@ -135,6 +136,9 @@ class DeploymentTable(_Written):
     )
     image: str | None = Field(
         None, min_length=1, description="Image of the container, with a tag or a digest; left out: vLLM's own."
+    )
+    rent: RentTable = Field(
+        default_factory=lambda: RentTable.model_validate({}), description="What may be rented, where host is `rent`."
     )
     quantization: str | None = Field(None, min_length=1, description="Such as fp8 or awq; left out: as the weights.")
     speculative: Annotated[
@@ -216,6 +220,7 @@ def deployment_spec(
         gpus=None if table.gpus is None else tuple(table.gpus),
         runtime=runtime,
         image=None if table.image is None else check_image(table.image, where=where(("image",))),
+        rent=rent_wish(table.rent),
     )
     return spec, table.name is not None
 
@@ -314,7 +319,8 @@ def _one(detail: ErrorDetails, where: Where) -> SpecError:
     shown = ".".join(str(part) for part in path)
     place = where(path)
     if kind == "extra_forbidden" and not free:
-        fields = SpeculativeTable.model_fields if path[0] == "speculative" else DeploymentTable.model_fields
+        tables: dict[object, type[BaseModel]] = {"speculative": SpeculativeTable, "rent": RentTable}
+        fields = tables.get(path[0], DeploymentTable).model_fields if len(path) > 1 else DeploymentTable.model_fields
         near = nearest(str(path[-1]), fields)
         hint = f"did you mean {near}?" if near else f"keys are {', '.join(fields)}"
         return SpecError("unknown-key", f"there is no key {shown!r}", where=place, hint=hint)

@@ -53,7 +53,7 @@ def parse_lyc_toml(
 
     def where(key: KeyPath) -> str:
         if key and key[0] in given:
-            return flag_of(str(key[0]))
+            return flag_of(key)
         while key and key not in lines:
             key = key[:-1]
         return f"{path}:{lines.get(key, 1)}"
@@ -61,9 +61,11 @@ def parse_lyc_toml(
     return deployment_spec(_merged(document, given), base=path.absolute().parent, environ=environ, where=where)
 
 
-def flag_of(key: str) -> str:
+def flag_of(key: KeyPath) -> str:
     """The flag of `lyc deploy` that says the same as the key of lyc.toml."""
-    return {"engine_args": "--engine-arg", "model": "MODEL"}.get(key, "--" + key.replace("_", "-"))
+    name = str(key[1] if key[0] == "rent" and len(key) > 1 else key[0])
+    named = {"engine_args": "--engine-arg", "model": "MODEL", "providers": "--provider"}
+    return named.get(name, "--" + name.replace("_", "-"))
 
 
 def _merged(document: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:

@@ -158,8 +158,10 @@ def test_all_errors_are_told_in_the_order_of_the_text() -> None:
 def test_an_error_in_a_flag_names_the_flag() -> None:
     assert fails('model = "a/b"\nmin = 1', max=0).where == "--max"
     assert fails('model = "a/b"', speculative="magic").where == "--speculative"
-    assert flag_of("max_model_len") == "--max-model-len"
-    assert flag_of("engine_args") == "--engine-arg"
+    assert flag_of(("max_model_len",)) == "--max-model-len"
+    assert flag_of(("engine_args",)) == "--engine-arg"
+    assert flag_of(("rent", "providers", 0)) == "--provider"
+    assert flag_of(("rent", "max_price")) == "--max-price"
 
 
 def test_a_value_of_the_environment_is_never_shown() -> None:
