@@ -211,7 +211,8 @@ class Rental:
     answers over SSH. billed_from, billed_until: of the span that costs: from the intent until the confirmation, unless
     the provider says it more exactly. time_limit: epoch seconds at which it shall go whatever happens (`--ttl`).
     minimum, granularity: as the provider bills. reason: why it goes or went (kebab-case). error: document of what went
-    wrong. extra: ids of further machines of the same run id, which must go too.
+    wrong. extra: ids of further machines of the same run id, which must go too. per_million: what a million answer
+    tokens were foretold to cost when the offer was taken, in its currency; None = nothing was foretold.
     """
 
     run_id: str
@@ -234,3 +235,4 @@ class Rental:
     reason: str = ""
     error: dict[str, object] | None = None
     extra: tuple[str, ...] = ()
+    per_million: Decimal | None = None

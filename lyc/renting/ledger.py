@@ -113,13 +113,13 @@ def lines(
     until: float | None = None,
 ) -> tuple[Line, ...]:
     """What was spent from `since` to `until`: by day in their order, else the latest rented first."""
-    found = [one for one in rentals if _touches(one, now, since, until)]
+    found = [one for one in rentals if touches(one, now, since, until)]
     if by is Grouping.DAY:
         first, last = -math.inf if since is None else since, now if until is None else min(until, now)
         return tuple(
             _line(day, found, now, max(start, first), min(end, last)) for day, start, end in _days(found, first, last)
         )
-    key: Callable[[Rental], str] = _host if by is Grouping.HOST else lambda one: one.deployment
+    key: Callable[[Rental], str] = host_of if by is Grouping.HOST else lambda one: one.deployment
     groups: dict[str, list[Rental]] = {}
     for one in sorted(found, key=lambda one: -(one.billed_from or 0.0)):
         groups.setdefault(key(one), []).append(one)
@@ -179,20 +179,28 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _touches(rental: Rental, now: float, since: float | None, until: float | None) -> bool:
+def touches(rental: Rental, now: float, since: float | None = None, until: float | None = None) -> bool:
+    """Whether its machine stood in that span."""
     if rental.billed_from is None or rental.billed_from >= min(now, until if until is not None else now):
         return False
     return since is None or _end(rental, now) > since
 
 
 def _line(key: str, rentals: Sequence[Rental], now: float, since: float | None, until: float | None) -> Line:
-    there = [one for one in rentals if _touches(one, now, since, until)]
+    there = [one for one in rentals if touches(one, now, since, until)]
     seconds = sum(rented_seconds(one, now, since=since, until=until) for one in there)
     return Line(key, seconds, totals(there, now, since=since, until=until), len(there))
 
 
-def _host(rental: Rental) -> str:
+def host_of(rental: Rental) -> str:
+    """The host that its machine became; its run id where it became none."""
     return rental.host or rental.run_id
+
+
+def day_span(day: str) -> tuple[float, float]:
+    """The beginning and the end of an ISO day of UTC, in epoch seconds."""
+    begin = (date.fromisoformat(day) - _EPOCH).days * DAY
+    return float(begin), float(begin + DAY)
 
 
 def _days(rentals: Sequence[Rental], first: float, last: float) -> list[tuple[str, float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -32,8 +33,10 @@ def to_row(record: object) -> dict[str, Any]:
 
 
 def to_column(value: Any) -> Any:
-    """One value as its column holds it: records and dicts as JSON text."""
+    """One value as its column holds it: records and dicts as JSON text, decimals as text."""
     plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    if isinstance(plain, Decimal):
+        return str(plain)
     return json.dumps(plain, default=_plain, sort_keys=True) if isinstance(plain, dict | tuple | list) else plain
 
 

@@ -158,5 +158,6 @@ RENTALS = Table(
     Column("reason", Text, nullable=False),
     Column("error", Text),
     Column("extra", Text, nullable=False),
+    Column("per_million", Text),
 )
 """Kept for good: they are the ledger."""
