@@ -102,6 +102,7 @@ class Renter:
             granularity=capabilities.granularity,
             minimum=capabilities.minimum,
             time_limit=None if spec.rent.ttl is None else now + spec.rent.ttl,
+            per_million=None if candidate.fit.cost is None else candidate.fit.cost.per_million,
         )
         _, public = self._deps.hosts.own_key()
         order = Order(
