@@ -197,6 +197,7 @@ def blames(body: object, fields: Sequence[str]) -> bool:
 
 
 def account(answer: object) -> str:
+    """The organisation's short name; empty where it tells none."""
     if not isinstance(answer, Mapping):
         return ""
     return str(answer.get("slug") or answer.get("name") or "")

@@ -16,12 +16,13 @@ class Life:
     """A part of `lyc.testing.provider_contract.ProviderContract`."""
 
     def test_capabilities(self, rig: Rig) -> None:
+        """It claims nothing without a page, names its credentials, and writes countries as two letters."""
         able = rig.kind.capabilities
         assert able == rig.provider.capabilities
         assert able.name
         assert able.title
         assert len(able.currency) == 3
-        assert any(credential.required for credential in able.credentials)
+        assert able.credentials
         assert able.credentials_page.startswith("https://")
         assert able.pages
         assert all(page.startswith("https://") for page in able.pages)
@@ -32,6 +33,7 @@ class Life:
         rig.no_secret(rig.provider.account())
 
     def test_offers(self, rig: Rig) -> None:
+        """Each is unique, has a price in the currency of the capabilities, and a card of the catalogue or none."""
         able, offers = rig.kind.capabilities, rig.provider.offers()
         assert offers
         assert len({offer.id for offer in offers}) == len(offers)
@@ -49,6 +51,7 @@ class Life:
         assert {one.id for one in rig.provider.offers()} == {one.id for one in rig.provider.offers()}
 
     def test_a_machine_is_created_named_found_and_ended(self, rig: Rig) -> None:
+        """Its name holds the run id, it gets an address, it is listed while it lives, and is gone after its end."""
         order = rig.order()
         made = rig.provider.create(order)
         assert (made.provider, made.run_id, made.alive) == (rig.kind.capabilities.name, order.run_id, True)
@@ -64,6 +67,7 @@ class Life:
         assert rig.cloud.alive() == []
 
     def test_the_boot_script_and_the_time_limit_reach_those_that_can(self, rig: Rig) -> None:
+        """Who claims to run a script or to end machines by itself is seen to be told of it."""
         able = rig.kind.capabilities
         script = "#!/bin/sh\n# a mark of lyc's contract\ntrue\n"
         rig.provider.create(replace(rig.order(), boot_script=script))
@@ -74,6 +78,7 @@ class Life:
             assert 4000 < (rig.limit_of(rig.cloud.machines[limited.id]) or 0) < 4500
 
     def test_nothing_is_left_of_a_machine_once_it_is_removed(self, rig: Rig) -> None:
+        """A whole life, and the account is as it was before: what else was made is in the leftovers, and goes."""
         made = rig.provider.create(rig.order())
         rig.until(made.id, MachineState.RUNNING)
         rig.provider.terminate(made.id)
@@ -84,6 +89,7 @@ class Life:
         assert list(rig.cloud.things.values()) == []
 
     def test_one_that_is_missing_ends_without_an_error(self, rig: Rig) -> None:
+        """Of an id that never was, and of one that has gone."""
         rig.provider.terminate(rig.missing)
         assert rig.provider.get(rig.missing) is None
         made = rig.provider.create(rig.order())
@@ -92,6 +98,7 @@ class Life:
         rig.provider.terminate(made.id)
 
     def test_a_machine_that_is_ending_may_be_ended_again(self, rig: Rig) -> None:
+        """Ending takes a while with some; asking again meanwhile is no error and does no more."""
         rig.cloud.linger = 2
         made = rig.provider.create(rig.order())
         rig.provider.terminate(made.id)
@@ -100,6 +107,7 @@ class Life:
         assert len(rig.cloud.ever) == 1
 
     def test_it_fails_late(self, rig: Rig) -> None:
+        """It is created, then fails: still alive, in the list, with a reason; and can be ended."""
         rig.faults.add(Fault("create", "late-failure", problem="no GPU was found"))
         made = rig.provider.create(rig.order())
         failed = rig.until(made.id, MachineState.FAILED)
@@ -110,6 +118,7 @@ class Life:
         rig.until_gone(made.id)
 
     def test_a_status_that_nobody_knows_is_alive(self, rig: Rig) -> None:
+        """A new word of the provider must hide no machine that costs."""
         made = rig.provider.create(rig.order())
         rig.until(made.id, MachineState.RUNNING)
         listing = read(rig, "list")

@@ -14,6 +14,7 @@ class Ownership:
     """A part of `lyc.testing.provider_contract.ProviderContract`."""
 
     def test_300_machines_and_not_one_of_another(self, rig: Rig) -> None:
+        """Over all pages; names that only resemble ours are not ours."""
         rig.cloud.put_many(OTHER, 3)
         for name in ("mail", "lyc", "lyc-demo", f"lyc-{OWNER}", f"x-{machine_name(f'{OWNER}-00000001')}"):
             rig.cloud.put_foreign(name)
@@ -22,6 +23,7 @@ class Ownership:
         assert (len(listed), set(listed)) == (300, ours)
 
     def test_a_listing_that_breaks_in_the_middle_is_no_listing(self, rig: Rig) -> None:
+        """A part of the machines, taken for all, would drop the others from the books."""
         rig.cloud.put_many(OWNER, 300)
         listing = read(rig, "list")
         assert listing is not None
@@ -30,6 +32,7 @@ class Ownership:
             rig.provider.list_owned(OWNER)
 
     def test_leftovers_are_found_and_removed(self, rig: Rig) -> None:
+        """Of this owner alone; each with why it is thought to be ours; twice is a success."""
         run_id, theirs = f"{OWNER}-0000beef", [*rig.litter_foreign()]
         count = rig.litter(run_id)
         rig.litter(f"{OTHER}-0000beef")
@@ -61,6 +64,7 @@ class Ownership:
         assert set(things) <= rig.cloud.things.keys()
 
     def test_what_is_billed_is_a_sum_or_nothing(self, rig: Rig) -> None:
+        """Where it tells what it bills: no negative sum, no span that ends before it begins."""
         made = rig.provider.create(rig.order())
         rig.until(made.id, MachineState.RUNNING)
         now = rig.cloud.clock()

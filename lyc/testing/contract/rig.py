@@ -115,6 +115,17 @@ class Rig:
         with contextlib.suppress(_NothingRaised), self.fails(LycError):
             yield
 
+    def verdict(self, log: str) -> None:
+        """AssertionError for what no test may leave behind, whatever it was about.
+
+        A secret in the log or in what a debugger prints, a request against the schema, somebody else's machine ended.
+        """
+        self.no_secret(log, repr(self.provider), str(self.provider), repr(self.kind))
+        wrong = [words for call in self.cloud.calls for words in self.check(call)]
+        wrong += [f"{machine.name} was not ours to end" for machine in self.cloud.foreign_ended()]
+        if wrong:
+            raise AssertionError("; ".join(wrong))
+
     def no_secret(self, *texts: str) -> None:
         """AssertionError where one of them shows a secret; it does not show it again."""
         for text in texts:

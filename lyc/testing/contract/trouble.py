@@ -16,6 +16,7 @@ class Trouble:
 
     @pytest.mark.parametrize("code", [429, 503], ids=["rate-limit", "breakdown"])
     def test_what_only_reads_is_asked_again(self, rig: Rig, code: int) -> None:
+        """Twice busy or broken, then well: the caller notices nothing."""
         for one in reads(rig):
             rig.faults.add(Fault(one.op, "status", times=2, code=code, headers={"retry-after": "1"}))
             one.call(rig.provider)
@@ -23,6 +24,7 @@ class Trouble:
 
     @pytest.mark.parametrize(("code", "ref"), [(429, "provider-busy"), (500, "provider-unreachable")])
     def test_trouble_that_stays_is_told(self, rig: Rig, code: int, ref: str) -> None:
+        """`provider-busy` or `provider-unreachable`; never an empty answer."""
         for one in reads(rig):
             rig.faults.add(Fault(one.op, "status", times=ALWAYS, code=code))
             with rig.fails(Unreachable, ref):
@@ -30,6 +32,7 @@ class Trouble:
             rig.faults.clear()
 
     def test_a_create_that_is_one_too_many_has_done_nothing(self, rig: Rig) -> None:
+        """`provider-busy`: the same order may be placed again."""
         order = rig.order()
         rig.faults.add(Fault("create", "status", times=ALWAYS, code=429))
         with rig.fails(Unreachable, "provider-busy"):
@@ -39,6 +42,7 @@ class Trouble:
         assert rig.provider.create(order).run_id == order.run_id
 
     def test_a_create_that_breaks_down_is_not_sent_again(self, rig: Rig) -> None:
+        """A machine may stand behind a 502."""
         order, before = rig.order(), len(rig.cloud.calls_of("create"))
         rig.faults.add(Fault("create", "status", code=502))
         with in_doubt(rig, Unreachable, "provider-unreachable"):
@@ -47,6 +51,7 @@ class Trouble:
         assert len(rig.cloud.ever) <= 1
 
     def test_an_answer_that_cannot_be_read(self, rig: Rig) -> None:
+        """`provider-odd-answer`; never an empty answer."""
         for one in reads(rig):
             rig.faults.add(Fault(one.op, "malformed", times=ALWAYS))
             with rig.fails(Failed, "provider-odd-answer"):
@@ -54,6 +59,7 @@ class Trouble:
             rig.faults.clear()
 
     def test_a_create_whose_answer_cannot_be_read(self, rig: Rig) -> None:
+        """`provider-odd-answer`, and the machine is in the list."""
         order = rig.order()
         rig.faults.add(Fault("create", "malformed"))
         with in_doubt(rig, Failed, "provider-odd-answer"):
@@ -62,6 +68,7 @@ class Trouble:
         assert len(rig.cloud.ever) == 1
 
     def test_one_that_is_slow(self, rig: Rig) -> None:
+        """A slow answer is an answer; one that comes too late is `provider-unreachable`, and its machine is listed."""
         order, listing, hurried = rig.order(), read(rig, "list"), rig.connect(timeout=0.3)
         assert listing is not None
         try:
