@@ -477,6 +477,13 @@ class Accounts(Protocol):
         """
         ...
 
+    def trial(self, name: str, credentials: Mapping[str, Secret]) -> Provider:
+        """The account of these credentials, which are not kept. Raises as `open`, and UsageError `unknown-credential`.
+
+        Close it when done.
+        """
+        ...
+
     def hear(self, credentials: Mapping[str, Secret]) -> None:
         """Take over what a caller has in its environment, for as long as something is rented with it."""
         ...

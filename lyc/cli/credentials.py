@@ -37,10 +37,12 @@ def needed(spec: DeploymentSpec, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def for_providers(environ: Mapping[str, str]) -> dict[str, str]:
-    """`{name: value}` of the variables that installed providers of machines take and that are set."""
-    from lyc.providers.accounts import installed  # what is installed is looked up, and each is loaded
+    """`{name: value}` of the variables that installed providers of machines take and that are set, addresses too."""
+    from lyc.providers.accounts import endpoint_variable, installed  # what is installed is looked up, and each loaded
 
-    names = {one.env for kind in installed().values() for one in kind.capabilities.credentials}
+    kinds = installed()
+    names = {one.env for kind in kinds.values() for one in kind.capabilities.credentials}
+    names |= {endpoint_variable(name) for name in kinds}
     return {name: value for name in sorted(names) if (value := environ.get(name))}
 
 

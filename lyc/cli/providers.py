@@ -101,8 +101,12 @@ def login(
     if one is None:
         names = ", ".join(row["name"] for row in found)
         raise UsageError("unknown-provider", f"there is no provider {name!r}", hint=f"providers are {names}")
+    from lyc.providers.accounts import endpoint_variable
+
     session.output.say(f"a credential of {one['title']} is made at {one['credentials_page']}")
     values = {row["env"]: value for row in one["credentials"] if (value := _value(session, row))}
+    if address := os.environ.get(endpoint_variable(name)):
+        values[endpoint_variable(name)] = address
     body = {"credentials": values, "keyring": keyring}
     done = client.call("PUT", f"/v1/providers/{quote(name, safe='')}", body=body, timeout=CHECK_SECONDS)
     session.output.answer(done, "")

@@ -336,3 +336,49 @@ class NewKeyDocument(TypedDict):
     label: str
     created_at: float
     expires_at: float | None
+
+
+class ServedDocument(TypedDict):
+    """`lyc.records.traffic.Served`."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int
+
+
+class AsOneDocument(TypedDict):
+    """Amounts of several currencies as one. rates: by which they were converted. without: what could not be."""
+
+    amount: str
+    currency: str
+    rates: list[str]
+    without: dict[str, str]
+
+
+class CostLineDocument(TypedDict):
+    """Money is decimal text. amounts: by currency. per_million, foretold: in the currency of the document."""
+
+    key: str
+    rentals: int
+    seconds: float
+    amounts: dict[str, str]
+    cost: AsOneDocument
+    served: ServedDocument | None
+    per_million: str | None
+    foretold: str | None
+    idle: float | None
+
+
+class CostDocument(TypedDict):
+    """`lyc.renting.report.Report`."""
+
+    by: str
+    since: float | None
+    until: float
+    currency: str
+    lines: list[CostLineDocument]
+    total: CostLineDocument
+    per_hour: dict[str, str]
+    served_since: float | None
+    further: int

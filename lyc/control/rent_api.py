@@ -86,10 +86,13 @@ def add(app: FastAPI, deps: Deps, renter: Renter, rentals: Rentals, market: Mark
     @app.put("/v1/providers/{name}")
     def login(name: str, request: LoginRequest) -> dict[str, Any]:
         """Keep a credential for good, once the provider has taken it."""
-        deps.accounts.hear(_secret(request.credentials))
-        whose = deps.accounts.open(name).account()
-        deps.accounts.login(name, _secret(request.credentials), keyring=request.keyring)
-        deps.accounts.settle({one.provider for one in deps.store.rentals(open_only=True)})
+        secret = _secret(request.credentials)
+        account = deps.accounts.trial(name, secret)
+        try:
+            whose = account.account()
+        finally:
+            account.close()
+        deps.accounts.login(name, secret, keyring=request.keyring)
         return {"name": name, "account": whose, "source": deps.accounts.sources().get(name)}
 
     @app.delete("/v1/providers/{name}")

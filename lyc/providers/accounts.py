@@ -70,27 +70,42 @@ class ProviderAccounts:
         kind = self._kind(name)
         found = self._found(name)
         if found is None:
-            needed = [one.env for one in kind.capabilities.credentials if one.required]
-            raise NotAuthorised(
-                "no-provider-credential",
-                f"there is no credential for {kind.capabilities.title}",
-                why=f"{' and '.join(needed)} {'is' if len(needed) == 1 else 'are'} not set",
-                where=f"--provider {name}",
-                hint=f"get one at {kind.capabilities.credentials_page}, then: lyc providers login {name}",
-            )
+            raise _missing(name, kind.capabilities)
         with self._lock:
             before = self._open.get(name)
             if before is not None and before[0] == found.values:
                 return before[1]
-            endpoint = self._environ.get(f"LYC_{name.upper().replace('-', '_')}_ENDPOINT")
-            opened = kind.open(found.values, endpoint=endpoint or None, clock=self._clock)
+            opened = self._opened(name, kind, found.values)
             self._open[name] = (found.values, opened)
             return opened
+
+    def trial(self, name: str, credentials: Mapping[str, Secret]) -> Provider:
+        """See the port."""
+        kind = self._kind(name)
+        self._check_names(name, credentials)
+        values = _of(name, kind.capabilities, credentials)
+        if values is None:
+            raise _missing(name, kind.capabilities)
+        return self._opened(name, kind, values)
+
+    def _opened(self, name: str, kind: ProviderKind, values: Mapping[str, Secret]) -> Provider:
+        variable = endpoint_variable(name)
+        said = values[variable].reveal() if variable in values else self._environ.get(variable)
+        taken = {env: one for env, one in values.items() if env != variable}
+        return kind.open(taken, endpoint=said or None, clock=self._clock)
+
+    def _check_names(self, name: str, credentials: Mapping[str, Secret]) -> None:
+        capabilities = self._kind(name).capabilities
+        names = [one.env for one in capabilities.credentials]
+        if unknown := sorted(credentials.keys() - {*names, endpoint_variable(name)}):
+            raise UsageError(
+                "unknown-credential", f"{capabilities.title} knows no {unknown[0]}", hint=f"it takes {', '.join(names)}"
+            )
 
     def hear(self, credentials: Mapping[str, Secret]) -> None:
         """See the port."""
         for name, kind in self._kinds.items():
-            values = _of(kind.capabilities, credentials)
+            values = _of(name, kind.capabilities, credentials)
             if values is not None:
                 self._write(self._told(name), {env: one.reveal() for env, one in values.items()})
 
@@ -101,12 +116,7 @@ class ProviderAccounts:
 
     def login(self, name: str, credentials: Mapping[str, Secret], *, keyring: bool) -> None:
         """See the port."""
-        capabilities = self._kind(name).capabilities
-        names = [one.env for one in capabilities.credentials]
-        if unknown := sorted(credentials.keys() - set(names)):
-            raise UsageError(
-                "unknown-credential", f"{capabilities.title} knows no {unknown[0]}", hint=f"it takes {', '.join(names)}"
-            )
+        self._check_names(name, credentials)
         plain = {env: one.reveal() for env, one in credentials.items()}
         if not keyring:
             self._write(self._file(name), plain)
@@ -144,7 +154,7 @@ class ProviderAccounts:
             ("the environment", self._environ),
         ):
             secret = {env: Secret(value) for env, value in values.items() if isinstance(value, str) and value}
-            complete = _of(capabilities, secret)
+            complete = _of(name, capabilities, secret)
             if complete is not None:
                 return _Credentials(complete, source)
         return None
@@ -176,11 +186,28 @@ class ProviderAccounts:
         temporary.replace(path)
 
 
-def _of(capabilities: Capabilities, values: Mapping[str, Secret]) -> Mapping[str, Secret] | None:
-    """Those that a provider takes, if all are there that it needs."""
+def endpoint_variable(name: str) -> str:
+    """The variable that holds an address in place of a provider's own."""
+    return f"LYC_{name.upper().replace('-', '_')}_ENDPOINT"
+
+
+def _of(name: str, capabilities: Capabilities, values: Mapping[str, Secret]) -> Mapping[str, Secret] | None:
+    """Those that a provider takes, if all are there that it needs, with its address if that is another."""
     mine = {one.env: values[one.env] for one in capabilities.credentials if values.get(one.env)}
     complete = bool(mine) and all(one.env in mine for one in capabilities.credentials if one.required)
-    return mine if complete else None
+    address = {env: one for env, one in values.items() if env == endpoint_variable(name)}
+    return mine | address if complete else None
+
+
+def _missing(name: str, capabilities: Capabilities) -> NotAuthorised:
+    needed = [one.env for one in capabilities.credentials if one.required]
+    return NotAuthorised(
+        "no-provider-credential",
+        f"there is no credential for {capabilities.title}",
+        why=f"{' and '.join(needed)} {'is' if len(needed) == 1 else 'are'} not set" if needed else "none is set",
+        where=f"--provider {name}",
+        hint=f"get one at {capabilities.credentials_page}, then: lyc providers login {name}",
+    )
 
 
 def installed() -> dict[str, ProviderKind]:
