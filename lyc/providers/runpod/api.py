@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lyc.errors import Failed
-from lyc.providers.http import Api
+from lyc.providers.http import Api, Refused
 from lyc.records.secret import Secret
 
 REST = "https://rest.runpod.io/v1"
@@ -81,7 +81,10 @@ class Calls:
     def query(self, text: str) -> Mapping[str, Any]:
         """`data` of a GraphQL query that only reads. An error comes with 200, and is known by its code."""
         path = f"/{self._path}"
-        answer = self.graphql.call("POST", path, json={"query": text}, again=True)
+        try:
+            answer = self.graphql.call("POST", path, json={"query": text}, again=True)
+        except Refused as refused:
+            raise self.graphql.refusal(refused, path) from refused
         if not isinstance(answer, Mapping):
             raise self.graphql.odd(path, "the answer is no object")
         errors = answer.get("errors")

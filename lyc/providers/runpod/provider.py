@@ -69,7 +69,7 @@ class RunPod:
                 raise self._calls.rest.unreachable(f"it answers {refused.status} {refused.text}") from refused
             raise self._calls.rest.refusal(refused, "/pods") from refused
         # A pod has been seen to stand there after such an answer.
-        for one in translate.pods(self._calls.pods(order.name)):
+        for one in self._pods(order.name):
             if one.run_id == order.run_id:
                 return one
         ref, what = ("no-capacity", "has none left of") if sold_out else ("quota-exceeded", "lets this account have no")
@@ -86,14 +86,7 @@ class RunPod:
         return found if found.alive else None
 
     def list_owned(self, owner: str) -> Sequence[Machine]:
-        try:
-            answer = self._calls.pods()
-        except Refused as refused:
-            raise self._calls.rest.refusal(refused, "/pods") from refused
-        try:
-            return [one for one in translate.pods(answer) if one.run_id and one.run_id.startswith(f"{owner}-")]
-        except translate.Odd as error:
-            raise self._calls.rest.odd("/pods", str(error)) from error
+        return [one for one in self._pods() if one.run_id and one.run_id.startswith(f"{owner}-")]
 
     def terminate(self, identity: str) -> None:
         try:
@@ -130,6 +123,14 @@ class RunPod:
 
     def close(self) -> None:
         self._calls.close()
+
+    def _pods(self, name: str | None = None) -> list[Machine]:
+        try:
+            return translate.pods(self._calls.pods(name))
+        except Refused as refused:
+            raise self._calls.rest.refusal(refused, "/pods") from refused
+        except translate.Odd as error:
+            raise self._calls.rest.odd("/pods", str(error)) from error
 
     def _pod(self, answer: object, path: str) -> Machine:
         try:
