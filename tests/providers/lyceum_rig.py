@@ -37,7 +37,7 @@ def lyceum_rig(make: Callable[..., Lyceum] = Lyceum, app: App | None = None) -> 
     cloud = app.cloud
 
     def litter(run_id: str) -> int:
-        """A volume by its name, one that a dead machine names, and one that a living one still has."""
+        """A volume by its name, one that a dead machine still names, and one of nobody that is known."""
         cloud.put("volume", f"lyc-{run_id}", size_gb=100)
         dead = cloud.launch(f"lyc-{run_id}", "on-demand.h100.1x")
         left = cloud.put("volume", "vol-1", size_gb=10)
