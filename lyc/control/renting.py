@@ -304,7 +304,7 @@ def nothing(choice: Choice, listing: Listing, tried: list[tuple[Offer, LycError]
             hint="lyc providers login lyceum, or use a machine of your own: --host ssh://user@box",
         )
     return NoFit(
-        "no-capacity" if tried or not choice.candidates else "no-offer",
+        "no-capacity" if tried or choice.candidates else "no-offer",
         "nobody has a machine now that will do" if choice.candidates or tried else "nothing on offer will do",
         why=f"asked {', '.join(listing.asked)}",
         hint="lyc gpus --available shows what there is",

@@ -16,6 +16,11 @@ from lyc.records.rental import Offer
 from lyc.records.serving import Serving
 from lyc.records.wish import Wish
 
+CPU = Card(
+    name="cpu", product="no GPU", vendor="", memory=0, cuda_total=0, measured=False, bandwidth=0, bf16=0, fp16=0, fp8=0,
+    fp4=0, compute_capability=None, link="", per_host=0, sources=(),
+)  # fmt: skip
+"""In the place of a card, for machines that have none."""
 Planned = dict[tuple[str, int], Fit | Reason]
 """What came of a card × count; the reason is for what is not planned at all."""
 
@@ -39,13 +44,19 @@ def fits(
     for offer in offers:
         kind = (offer.card, offer.count)
         if kind not in found:
-            found[kind] = _refused(offer, wish, asked) or _on(facts, bare, CARDS[offer.card], offer.count, known)
+            card = CPU if offer.card == CPU.name else CARDS.get(offer.card, CPU)
+            found[kind] = _refused(offer, wish, asked) or _on(facts, bare, card, offer.count, known)
         result = found[kind]
         rows.append((offer, _with_cost(result, offer, wish) if isinstance(result, Fit) and result.fits else result))
     return rows
 
 
 def _refused(offer: Offer, wish: Wish, asked: set[str]) -> Reason | None:
+    if wish.on_cpu or offer.card == CPU.name:
+        if wish.on_cpu and offer.card == CPU.name:
+            return None
+        what = "a machine with GPUs was not asked for" if wish.on_cpu else "it has no GPU"
+        return Reason("card-not-asked", what)
     card = CARDS.get(offer.card)
     if card is None:
         return Reason("unknown-card", f"lyc does not know its GPU {offer.product!r}")
@@ -60,6 +71,9 @@ def _refused(offer: Offer, wish: Wish, asked: set[str]) -> Reason | None:
 
 
 def _on(facts: ModelFacts, wish: Wish, card: Card, count: int, known: Known) -> Fit:
+    if card is CPU:
+        doubt = "whether a model fits on a CPU is told by its machine alone"
+        return Fit(CPU, 0, Serving(wish.version), fits=True, warnings=(doubt,), doubtful=True)
     if facts.architecture is None:
         used = wish.count or (wish.tp or 1) * (wish.pp or 1)
         serving = Serving(wish.version, tp=wish.tp or used, pp=wish.pp or 1, quantization=wish.quantization)
@@ -81,4 +95,4 @@ def _with_cost(one: Fit, offer: Offer, wish: Wish) -> Fit:
         per_token_price=wish.per_token_price if offer.currency == wish.currency else None,
         active_hours=wish.active_hours,
     )
-    return replace(one, price=replace(whole, amount=offer.per_hour / offer.count), cost=cost)
+    return replace(one, price=replace(whole, amount=offer.per_hour / max(offer.count, 1)), cost=cost)

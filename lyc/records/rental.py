@@ -69,8 +69,8 @@ class Offer:
     """One kind of machine that can be rented in one place now.
 
     id: the provider's own words, enough for it to create this very kind there (opaque; stable between two listings).
-    card: name in the catalogue of GPUs; empty = a card that lyc does not know. product: as the provider calls it.
-    count: cards in the machine. per_hour: of the whole machine, without tax. country: ISO code, empty = unknown.
+    card: name in the catalogue of GPUs; empty = a card that lyc does not know; `cpu` = a machine without any, for small
+    models. product: as the provider calls it. count: cards in the machine. per_hour: of the whole machine, without tax. country: ISO code, empty = unknown.
     stock: machines left, 0 = sold out, None = the provider does not say. disk: bytes that come with it, None = unknown.
     vcpus, memory (bytes): None = unknown. spot: may be taken back. seen_at: when the provider said so.
     """
