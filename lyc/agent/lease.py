@@ -1,15 +1,20 @@
 """The dead-man's switch: a host whose controller has been silent for too long stops what runs on it, by itself.
 
     lease.json    {seconds, action, boot_id, boottime}; renewed by the controller, read by a timer of systemd
+    POD           in a rented container without systemd: epoch seconds at which it gives itself back, or `never`; the
+                  command that it was started with watches it (`lyc.providers.runpod.start`)
 
-Time is CLOCK_BOOTTIME: a clock that jumps changes nothing, and after a boot the time counts from the boot.
+Time is CLOCK_BOOTTIME: a clock that jumps changes nothing, and after a boot the time counts from the boot. In a pod it
+is that of the day, which is the clock that its watch has.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,7 @@ GRACE_SECONDS = 10.0
 POWEROFF = ("systemctl", "poweroff")
 UNCLAIMED = "lyc-unclaimed"
 """Timer of a rented machine, made at its first start, that powers it off if nobody ever comes to hold a lease."""
+POD = Path("/run/lyc-pod/until")
 
 
 def lease(root: Root, arguments: list[str]) -> dict[str, Any]:
@@ -40,10 +46,12 @@ def lease(root: Root, arguments: list[str]) -> dict[str, Any]:
     if action == "none" or seconds is None:
         _path(root).unlink(missing_ok=True)
         sync(root.path)
+        hold(POD, "never")
         return {}
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
         raise Refused("bad-request", f"a lease lasts some seconds, not {seconds!r}")
-    if not root.systemd:
+    in_pod = action == "poweroff" and hold(POD, str(int(time.time() + seconds)))
+    if not root.systemd and not in_pod:
         raise Refused(
             "no-lease",
             "the host cannot watch over a lease",
@@ -51,9 +59,20 @@ def lease(root: Root, arguments: list[str]) -> dict[str, Any]:
             hint="lyc hosts check NAME",
         )
     write_atomically(_path(root), {"seconds": seconds, "action": action, "boot_id": boot_id(), "boottime": boottime()})
-    if action == "poweroff":  # each time, after the lease: whoever is killed in between leaves both, never none
+    if action == "poweroff" and root.systemd:
+        # Each time, after the lease: whoever is killed in between leaves both, never none.
         subprocess.run(("systemctl", "stop", f"{UNCLAIMED}.timer"), capture_output=True, check=False)
     return {}
+
+
+def hold(pod: Path, until: str) -> bool:
+    """Say when a pod ends; whether this is one. Its watch must never read half of it."""
+    if not pod.is_file() or not os.access(pod, os.W_OK):
+        return False
+    new = pod.with_name(f"{pod.name}.lease")
+    new.write_text(f"{until}\n")
+    new.rename(pod)
+    return True
 
 
 def lease_check(root: Root, arguments: list[str]) -> dict[str, Any]:  # noqa: ARG001 (every command takes them)

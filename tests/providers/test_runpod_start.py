@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lyc.agent.lease import POD, hold
 from lyc.providers.runpod.start import script
 from lyc.testing.clouds import runpod
 from lyc.testing.clouds.core import Cloud, FakeMachine
@@ -134,6 +135,28 @@ def test_a_lease_does_not_move_the_time_limit(start: Start, cloud: Cloud) -> Non
     pod = start(LYC_ENDS_AT=str(int(time.time()) + 2))
     pod.run("shutdown", "-P", "+60")
     until(lambda: not cloud.alive(), "the pod is still there")
+
+
+def test_lycs_lease_holds_it_and_silence_ends_it(start: Start, cloud: Cloud) -> None:
+    """What lyc's agent does in a pod, where there is no timer of systemd."""
+    pod = start()
+    place = pod.root / "run/lyc-pod/until"
+    for _ in range(3):
+        assert hold(place, str(int(time.time() + 60)))
+    assert cloud.alive() == [pod.machine]
+    assert hold(place, "never")
+    assert hold(place, str(int(time.time()) + 1))
+    until(lambda: not cloud.alive(), "the pod is still there")
+
+
+def test_only_a_pod_is_held(tmp_path: Path) -> None:
+    assert not hold(tmp_path / "until", "never")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_watch_and_the_lease_mean_one_file() -> None:
+    assert f'D="$R{POD.parent}"' in script("", "")
+    assert f'"$D/{POD.name}"' in script("", "")
 
 
 def test_a_lease_outlives_the_container(start: Start, tmp_path: Path) -> None:
