@@ -12,6 +12,7 @@ from lyc.cli import (
     chat,
     completion,
     controller,
+    cost,
     deploy,
     doctor,
     down,
@@ -64,6 +65,7 @@ def build() -> typer.Typer:
         ("logs", logs.logs, logs.EXAMPLES),
         ("chat", chat.chat, chat.EXAMPLES),
         ("down", down.down, down.EXAMPLES),
+        ("cost", cost.cost, cost.EXAMPLES),
         ("gc", gc.gc, gc.EXAMPLES),
     ):
         app.command(name, cls=Command, epilog=_examples(examples))(function)

@@ -115,6 +115,11 @@ _DOCUMENTS = (
     ("lyc logs", "a line each: `{replica, at, line}`"),
     ("lyc chat", "`{model, answer, seconds}`"),
     ("lyc down", "`{name, state, stopped, seconds}`"),
+    (
+        "lyc cost",
+        "`{name, by, since, until, currency, lines: [Line], total: Line, per_hour, served_since, further}`,"
+        " see [costs](cost.md#the-document)",
+    ),
     ("lyc keys create", "`{id, key, label, prefix, created_at, expires_at}`"),
     ("lyc keys ls", "`{deployment, keys: [{id, label, prefix, created_at, expires_at, revoked_at}]}`"),
     ("lyc keys revoke", "`{deployment, id, revoked_at}`"),

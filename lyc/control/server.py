@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 import lyc
-from lyc.control import host_views, rent_api, views
+from lyc.control import costs, host_views, rent_api, views
 from lyc.control.deps import Deps
 from lyc.control.documents import API
 from lyc.control.feed import Feed
@@ -115,6 +115,7 @@ def build(parts: Parts) -> FastAPI:
     _add_keys(app, parts)
     _add_hosts(app, parts)
     rent_api.add(app, parts.deps, parts.renter, parts.rentals, parts.market)
+    costs.add(app, parts.deps)
     return app
 
 
