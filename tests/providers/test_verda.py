@@ -21,6 +21,7 @@ from lyc.testing.provider_contract import ProviderContract, Rig
 
 OWNER = "0a1b2c3d"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ lyc"
+EXPIRED = "expired-s3cret-of-a-test"
 H100 = "1H100.80S.30V@FIN-01"
 
 
@@ -78,14 +79,13 @@ class TestVerda(ProviderContract):
         with serve(app) as base:
 
             def connect(*, expired: bool = False, timeout: float | None = None) -> VerdaProvider:
-                # Its credential is two words; a client that was removed is refused, whatever its secret.
-                client = Secret("removed-client" if expired else CLIENT_ID)
+                secret = Secret(EXPIRED if expired else CLIENT_SECRET)
                 return VerdaProvider(
-                    client, Secret(CLIENT_SECRET), endpoint=f"{base}/v1", clock=cloud.clock, timeout=timeout,
+                    Secret(CLIENT_ID), secret, endpoint=f"{base}/v1", clock=cloud.clock, timeout=timeout,
                     pause=lambda _span: None,
                 )  # fmt: skip
 
-            yield Rig(KIND, connect, cloud, app.faults, (CLIENT_SECRET,), litter, foreign)
+            yield Rig(KIND, connect, cloud, app.faults, (CLIENT_SECRET, EXPIRED), litter, foreign)
 
 
 def order(number: int = 1, offer: str = H100, script: str | None = "#!/bin/sh\n") -> Order:
