@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,25 +22,35 @@ from lyc.testing.clouds.faults import Fault
 from lyc.testing.clouds.server import App, serve
 
 OFFER = "COMMUNITY//on-demand/1/NVIDIA GeForce RTX 4090"
-KEY = "ssh-ed25519 AAAA lyc"
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 class Pod:
     """The start command at work under a folder in the place of `/`."""
 
-    def __init__(self, root: Path, base: str, machine: FakeMachine, **env: str) -> None:
+    def __init__(self, root: Path, base: str, machine: FakeMachine, public_key: str, **env: str) -> None:
         self.root, self.machine = root, machine
-        (root / "start.sh").write_text("#!/bin/sh\nexec sleep 600\n")
-        (root / "start.sh").chmod(0o755)
+        self.port = free_port()
+        key, keys = root / "etc/ssh/ssh_host_ed25519_key", root / "root/.ssh/authorized_keys"
+        # StrictModes minds that anybody may write above a test's folder.
+        sshd = (
+            f"/usr/sbin/sshd -D -e -f /dev/null -p {self.port} -h {key} -o AuthorizedKeysFile={keys}"
+            " -o ListenAddress=127.0.0.1 -o StrictModes=no -o PidFile=none"
+        )
         given = {
             "PATH": os.environ["PATH"],
             "HOME": "/root",
-            "LYC_PUBLIC_KEY": KEY,
+            "LYC_PUBLIC_KEY": public_key,
             "RUNPOD_API_KEY": runpod.pod_key(machine.id),
             "RUNPOD_POD_ID": machine.id,
             **env,
         }
-        command = script(f"{base}/v1", f"{base}/graphql", root=str(root), every="0.1")
+        command = script(f"{base}/v1", f"{base}/graphql", root=str(root), every="0.1", sshd=sshd)
         self.process = subprocess.Popen(["bash", "-c", command], env=given, start_new_session=True)
 
     def run(self, *argv: str) -> None:
@@ -80,14 +92,29 @@ def base(app: App) -> Iterator[str]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, base: str, cloud: Cloud) -> Iterator[Start]:
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whoever rents: a key pair of the controller's."""
+    path = tmp_path_factory.mktemp("key") / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
+
+
+@pytest.fixture
+def public_key(key: Path) -> str:
+    return key.with_suffix(".pub").read_text().strip()
+
+
+@pytest.fixture
+def start(tmp_path: Path, base: str, cloud: Cloud, public_key: str) -> Iterator[Start]:
+    if not Path("/usr/sbin/sshd").exists():
+        pytest.skip("sshd is not installed (Debian and Ubuntu: apt install openssh-server)")
     started: list[Pod] = []
 
     def _start(**env: str) -> Pod:
-        pod = Pod(tmp_path, base, cloud.launch("lyc-0123abcd-89ef4567", OFFER), **env)
+        pod = Pod(tmp_path, base, cloud.launch("lyc-0123abcd-89ef4567", OFFER), public_key, **env)
         started.append(pod)
         keys = tmp_path / "root/.ssh/authorized_keys"
-        until(lambda: keys.exists() and keys.read_text() == f"{KEY}\n", "nobody may log in")
+        until(lambda: keys.exists() and keys.read_text() == f"{public_key}\n", "nobody may log in")
         return pod
 
     yield _start
@@ -95,11 +122,24 @@ def start(tmp_path: Path, base: str, cloud: Cloud) -> Iterator[Start]:
         pod.kill()
 
 
-def test_our_key_may_log_in_and_the_image_starts(start: Start, tmp_path: Path) -> None:
+def test_our_key_may_log_in_and_the_hosts_key_is_its_own(start: Start, key: Path, tmp_path: Path) -> None:
+    (tmp_path / "etc/ssh").mkdir(parents=True)
+    (tmp_path / "etc/ssh/ssh_host_ed25519_key.pub").write_text("one that everybody has\n")
     pod = start()
-    assert (tmp_path / "root/.ssh/authorized_keys").read_text() == f"{KEY}\n"
     assert pod.until == "never"
-    until(lambda: Path(f"/proc/{pod.process.pid}/cmdline").read_bytes().startswith(b"sleep"), "start.sh was not run")
+    options = ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={tmp_path}/known"]
+    ssh = ["ssh", "-F", "none", *options, "-i", key, "-p", str(pod.port), f"{getpass.getuser()}@127.0.0.1"]
+
+    def logs_in() -> bool:
+        shown = tmp_path / "etc/ssh/ssh_host_ed25519_key.pub"
+        if not shown.exists():
+            return False
+        (tmp_path / "known").write_text(f"[127.0.0.1]:{pod.port} {shown.read_text()}")
+        done = subprocess.run([*ssh, "env"], capture_output=True, text=True, check=False)
+        return done.returncode == 0 and "RUNPOD_API_KEY" not in done.stdout
+
+    until(logs_in, "the key does not open it")
+    assert "everybody" not in (tmp_path / "known").read_text()
 
 
 def test_without_an_end_it_stays(start: Start, cloud: Cloud) -> None:

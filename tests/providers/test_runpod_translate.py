@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from lyc.engines import requirements
+from lyc.engines.versions import pinned
 from lyc.providers.runpod import CAPABILITIES, translate
 from lyc.providers.runpod.places import REGIONS
 from lyc.records.rental import Order
@@ -106,7 +108,7 @@ def test_the_body_of_an_order() -> None:
     assert (body["cloudType"], body["dataCenterIds"], body["interruptible"]) == ("SECURE", ["EU-RO-1"], False)
     # A volume would be paid for after the pod has stopped, and 20 GB of it are the default.
     assert (body["containerDiskInGb"], body["volumeInGb"], body["ports"]) == (301, 0, ["22/tcp"])
-    assert body["env"]["LYC_PUBLIC_KEY"] == body["env"]["PUBLIC_KEY"] == "ssh-ed25519 AAAA lyc"
+    assert body["env"]["LYC_PUBLIC_KEY"] == "ssh-ed25519 AAAA lyc"
     assert body["env"]["LYC_ENDS_AT"] == "1235"
     assert base64.b64decode(body["env"]["LYC_BOOT_SCRIPT"]) == b"#!/bin/sh\ntrue\n"
     assert body["dockerStartCmd"] == ["bash", "-c", "the start"]
@@ -170,6 +172,12 @@ def test_a_time_that_is_none_is_odd() -> None:
 def test_sentences_that_mean_something(text: str, sold_out: bool, too_poor: bool) -> None:
     assert translate.sold_out(text) is sold_out
     assert translate.too_poor(text) is too_poor
+
+
+def test_hosts_have_a_driver_for_the_engine() -> None:
+    needed = requirements.cuda(pinned(on_cpu=False))
+    assert needed is not None
+    assert all(tuple(int(part) for part in version.split(".")) >= needed for version in translate.CUDA)
 
 
 def test_every_data_centre_that_is_published_has_a_country() -> None:

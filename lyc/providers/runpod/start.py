@@ -6,10 +6,14 @@
 `shutdown +MINUTES`, `shutdown -c`, `shutdown now`, `poweroff` and `halt` write the second, so that a lease is renewed
 in a pod as on any machine. The watcher alone holds the key that RunPod gives each pod for itself, and asks until it is
 gone. A container that is started again has the same time limit, not a new one.
+
+sshd has a host key of this pod's own, for one that lies in an image is known to whoever pulls it; and nothing else of
+the image is started, whose start-up would write the pod's key where engines can read it.
 """
 
 from __future__ import annotations
 
+SSHD = "/usr/sbin/sshd -D -e"
 _SCRIPT = r"""
 R='@ROOT@'; D="$R/run/lyc-pod"; H="$R${HOME:-/root}"; B="$R/usr/local/sbin"
 mkdir -p "$D" "$H/.ssh" "$B"; chmod 700 "$H/.ssh"; chmod 755 "$D"
@@ -45,17 +49,19 @@ if [ -n "${LYC_BOOT_SCRIPT:-}" ]; then
   printf '%s' "$LYC_BOOT_SCRIPT" | base64 -d >"$D/boot"; chmod 700 "$D/boot"
   "$D/boot" >"$D/boot.log" 2>&1 &
 fi
-[ -x "$R/start.sh" ] && exec "$R/start.sh"
-mkdir -p "$R/run/sshd"; ssh-keygen -A; exec /usr/sbin/sshd -D
+if [ ! -e "$D/keys" ]; then
+  mkdir -p "$R/etc/ssh"; rm -f "$R"/etc/ssh/ssh_host_*; ssh-keygen -A ${R:+-f "$R"} && touch "$D/keys"
+fi
+mkdir -p "$R/run/sshd"; exec @SSHD@
 """
 
 
-def script(rest: str, graphql: str, *, root: str = "", every: str = "10") -> str:
+def script(rest: str, graphql: str, *, root: str = "", every: str = "10", sshd: str = SSHD) -> str:
     """The start command of a pod, for `bash -c`. rest, graphql: addresses of the API, as a pod reaches it.
 
-    root: in front of every path that it writes. every: seconds between two looks at the clock.
+    root: in front of every path that it writes. every: seconds between two looks at the clock. sshd: its command line.
     """
-    marks = {"@ROOT@": root, "@REST@": rest, "@GRAPHQL@": graphql, "@EVERY@": every}
+    marks = {"@ROOT@": root, "@REST@": rest, "@GRAPHQL@": graphql, "@EVERY@": every, "@SSHD@": sshd}
     text = _SCRIPT.lstrip()
     for mark, value in marks.items():
         text = text.replace(mark, value)

@@ -18,9 +18,9 @@ from lyc.records.rental import Billed, Machine, MachineState, Offer, Order, run_
 
 NAME = "runpod"
 IMAGE = "runpod/pytorch:2.8.0-py3.11-cuda12.8.1-cudnn-devel-ubuntu22.04"
-"""RunPod's own, which its hosts have at hand: sshd, a compiler, CUDA's headers for kernels that are built on the go."""
-CUDA = ("12.8", "12.9", "13.0")
-"""Drivers that the image runs on; the image's own version and what came after it, as far as the API knows."""
+"""RunPod's own, which its hosts have at hand: sshd, curl, a compiler for kernels that are built on the go."""
+CUDA = ("13.0",)
+"""What the drivers of its hosts must support: that of lyc's engine. The API knows of no newer one."""
 DISK_GB = 50
 SECURE, COMMUNITY = "SECURE", "COMMUNITY"
 GB = 10**9
@@ -101,8 +101,7 @@ def create_body(order: Order, start: str, ends_at: float | None) -> dict[str, An
     """
     cloud, region, way, count, kind = order.offer.id.split("/", 4)
     env = {
-        # RunPod sets PUBLIC_KEY to the keys of the account where there are any, so ours has a name of its own too.
-        "PUBLIC_KEY": order.public_key,
+        # Not PUBLIC_KEY: RunPod sets that to the keys of the account.
         "LYC_PUBLIC_KEY": order.public_key,
         "LYC_RUN": order.run_id,
     }
