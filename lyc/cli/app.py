@@ -9,6 +9,7 @@ import typer
 
 from lyc import __version__
 from lyc.cli import (
+    budget,
     chat,
     completion,
     controller,
@@ -66,6 +67,7 @@ def build() -> typer.Typer:
         ("chat", chat.chat, chat.EXAMPLES),
         ("down", down.down, down.EXAMPLES),
         ("cost", cost.cost, cost.EXAMPLES),
+        ("budget", budget.budget, budget.EXAMPLES),
         ("gc", gc.gc, gc.EXAMPLES),
     ):
         app.command(name, cls=Command, epilog=_examples(examples))(function)

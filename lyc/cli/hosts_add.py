@@ -44,6 +44,9 @@ def add(
             "--lease", metavar="TIME|none", help="Let it stop what runs there when lyc was silent for so long: 15m."
         ),
     ] = None,
+    country: Annotated[
+        str | None, typer.Option("--country", metavar="CC|none", help="Where it stands, such as FI; for --residency.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a machine known: accept its key, and look at what it has.
@@ -56,7 +59,9 @@ def add(
     session = open_session(context, as_json=as_json)
     seconds = _lease(lease)
     checked_fingerprint(accept)
-    host, new = known(session, session.client(), address, name=name, accept=accept, lease=seconds)
+    host, new = known(
+        session, session.client(), address, name=name, accept=accept, lease=seconds, country=_country(country)
+    )
     session.output.done(f"{host['name']} is {'added' if new else 'known, and looked at again'}")
     session.output.answer({**host, "new": new}, added(session.output, host))
 
@@ -69,6 +74,7 @@ def known(
     name: str | None = None,
     accept: str | None = None,
     lease: int | None = None,
+    country: str | None = None,
 ) -> tuple[HostDocument, bool]:
     """(the host of the address after a look, whether it is new). Asks about its key where a person can answer.
 
@@ -81,12 +87,12 @@ def known(
     same = next((host["name"] for host in client.hosts() if host["address"] == url), None)
     chosen = name or same or name_of(where[0])
     try:
-        return client.add_host(chosen, url, accept_host_key=accept, hub=hub(), lease=lease)
+        return client.add_host(chosen, url, accept_host_key=accept, hub=hub(), lease=lease, country=country)
     except Failed as problem:
         if problem.ref != "host-key-unknown" or not _terminal(session):
             raise
         accepted = _ask(session, url, problem)
-        return client.add_host(chosen, url, accept_host_key=accepted, hub=hub(), lease=lease)
+        return client.add_host(chosen, url, accept_host_key=accepted, hub=hub(), lease=lease, country=country)
 
 
 def host_of(session: Session, written: str, *, accept: str | None) -> str:
@@ -147,6 +153,19 @@ def hub() -> str | None:
     """The Hub as this user reaches it; what is no address at all is for `lyc deploy` to complain of."""
     written = os.environ.get("HF_ENDPOINT", "")
     return written if written.startswith(("http://", "https://")) else None
+
+
+def _country(text: str | None) -> str | None:
+    """Two letters, empty for `none`. Raises UsageError `invalid-country`."""
+    word = "" if text == "none" else (text or "").strip().upper()
+    if word and not (len(word) == 2 and word.isascii() and word.isalpha()):
+        raise UsageError(
+            "invalid-country",
+            f"{text!r} is not a country",
+            where="--country",
+            hint="write its two letters: --country FI",
+        )
+    return None if text is None else word
 
 
 def _lease(text: str | None) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,13 +29,14 @@ def place_of(session: Session, spec: DeploymentSpec, *, said: str | None) -> str
     """
     from lyc.records.deployment import RentWish
 
-    wished = spec.rent != RentWish()
+    # Where data may be holds for every machine; all else is about renting.
+    wished = replace(spec.rent, residency=None, sovereign=False) != RentWish()
     if said is not None or spec.host != LOCAL:
         if wished and spec.host != RENT:
             raise UsageError(
                 "nothing-to-rent",
                 f"{spec.host} is named, so nothing is rented",
-                why="--provider, --residency and the like say what may be rented",
+                why="--provider, --max-price and the like say what may be rented",
                 where="--host",
                 hint="leave --host out, or leave those out",
             )

@@ -153,13 +153,21 @@ class ControllerClient:
         return cast("HostDocument", self.call("GET", f"/v1/hosts/{_q(name)}"))
 
     def add_host(
-        self, name: str, address: str, *, accept_host_key: str | None, hub: str | None, lease: int | None = None
+        self,
+        name: str,
+        address: str,
+        *,
+        accept_host_key: str | None,
+        hub: str | None,
+        lease: int | None = None,
+        country: str | None = None,
     ) -> tuple[HostDocument, bool]:
         """(the host after a first look, whether it is new). lease: seconds, 0 = none any more, None = as before.
 
         Raises Failed `host-key-unknown` …, see the API.
         """
         body = {"address": address, "accept_host_key": accept_host_key, "hub": hub, "lease_seconds": lease}
+        body |= {"country": country} if country is not None else {}
         document = self.call("PUT", f"/v1/hosts/{_q(name)}", body=body, timeout=LOOK_SECONDS)
         new = bool(document.pop("new", False))
         return cast("HostDocument", document), new

@@ -262,6 +262,8 @@ class HostDocument(TypedDict):
     checks: list[CheckDocument]
     error: ErrorDocument | None
     lease_seconds: int | None
+    country: str
+    rental: str
     prepared: bool
     replicas: list[HostReplicaDocument]
 

@@ -40,6 +40,8 @@ def _host(store: Store, known: KnownHost, replicas: list[dict[str, Any]]) -> dic
         "checks": [dataclasses.asdict(check) for check in checks],
         "error": known.error,
         "lease_seconds": known.host.lease_seconds,
+        "country": known.host.country,
+        "rental": known.host.rental,
         "prepared": store.prepared(known.host.name) is not None,
         "replicas": replicas,
     }

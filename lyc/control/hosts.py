@@ -37,12 +37,13 @@ class Hosts:
         *,
         hub: str | None = None,
         lease: int | None = None,
+        country: str | None = None,
     ) -> tuple[KnownHost, bool]:
         """(the host with a first look, whether it is new). The same address again looks once more, and takes a new key
         if that is accepted.
 
         accept: a fingerprint, `accept-new`, or None = only what is trusted already. hub: see `HostAccess.look`. lease:
-        seconds of `Host.lease_seconds`; 0 ends it, None leaves it. Raises Failed `host-name-taken`,
+        seconds of `Host.lease_seconds`; 0 ends it, None leaves it. country: None leaves it. Raises Failed `host-name-taken`,
         `host-known-already`, `host-key-unknown`, `host-key-other`, `no-lease`, and what a look raises
         (`host-key-changed`). Then nothing is stored and no key is trusted that was not before.
         """
@@ -54,6 +55,7 @@ class Hosts:
                 facts = self._deps.hosts.look(host, hub)
                 host = dataclasses.replace(host, fingerprints=self._deps.hosts.trusted(host))
                 host = self._leased(host, facts, lease)
+                host = host if country is None else dataclasses.replace(host, country=country)
             except BaseException:
                 if pinned and before is None:
                     self._deps.hosts.forget(host)

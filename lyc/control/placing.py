@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from lyc.control.deps import Deps
 from lyc.control.kept import deploying, kept
+from lyc.control.residency import check_host
 from lyc.engines import architectures, options, quantization, speculative, versions
 from lyc.engines.preflight import Needs, preflight, refuse
 from lyc.engines.preflight_system import room
@@ -67,6 +68,7 @@ class Placing:
     def place(self, model: Found, draft: Found | None) -> Placed:
         """Raises Failed `host-unfit`, NoFit, and what looking at a host raises."""
         spec = self._spec
+        check_host(self._deps, spec)
         host = self._site.probe.facts() if spec.host == LOCAL else self._looked_at(model, draft)
         planned = self._plan(model.facts, draft.facts if draft else None, host)
         surge = surge_fits(planned, host, holding=self._held(lambda _: True)[0])

@@ -17,6 +17,7 @@ from lyc.control.operations import Talk
 from lyc.control.placing import Found, Placed, place
 from lyc.control.rented import Question, RentedPlacing
 from lyc.control.renting import Renter
+from lyc.control.residency import check_here
 from lyc.engines import versions
 from lyc.inspection import inspect
 from lyc.ports import ByteProgress, Site, Source
@@ -107,6 +108,7 @@ class Preparation:
     def _inspected(self) -> tuple[Found, Found | None, Placed | None]:
         """The model and its draft, and where they go unless that is to be rented."""
         spec, wish = self._spec, self._spec.speculative
+        check_here(self._deps, spec, self._credentials)
         with self._talk.during(Phase.RESOLVE, spec.model) as said:
             model_source, model_listing = self._resolve(spec.model)
             drafts = self._resolve(wish.model) if wish and wish.model else None

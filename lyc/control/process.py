@@ -21,6 +21,7 @@ from lyc.control.hosts import Hosts
 from lyc.control.housekeeping import Housekeeper
 from lyc.control.keys import Keys
 from lyc.control.layout import controller_lock
+from lyc.control.limits import Limits
 from lyc.control.market import Market
 from lyc.control.operations import Operations
 from lyc.control.reconcile import Reconciler
@@ -90,6 +91,7 @@ def run(deps: Deps) -> None:
     deployer = Deployer(deps, gatekeeper, reconciler, renter)
     work = {OperationKind.DEPLOY: deployer.run, OperationKind.DOWN: Remover(deps, reconciler, rentals).run}
     operations = Operations(deps, feed, work)
+    rentals.limits = Limits(deps, lambda name: operations.begin(OperationKind.DOWN, name, {"drain_timeout": 30.0}))
 
     def stop() -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -10,13 +10,14 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from lyc.control.deps import Deps
+from lyc.control.limits import Limits
 from lyc.control.market import Listing, Market
 from lyc.control.operations import Unheard
 from lyc.control.preparation import Preparation
 from lyc.control.rentals import Rentals, Swept
 from lyc.control.rented import wish_of
 from lyc.control.renting import Renter
-from lyc.errors import UsageError
+from lyc.errors import Bug, UsageError
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.rental import Capabilities, Offer
 from lyc.records.secret import Secret
@@ -49,6 +50,13 @@ class LoginRequest(BaseModel):
 
 class CheckRequest(BaseModel):
     credentials: Credentials = Field(default_factory=dict, repr=False)
+
+
+class BudgetRequest(BaseModel):
+    """budget: `50EUR/day`, empty = none any more, None = as before. stop: order in which deployments are stopped."""
+
+    budget: str | None = None
+    stop: str | None = None
 
 
 class SweepRequest(BaseModel):
@@ -130,6 +138,18 @@ def add(app: FastAPI, deps: Deps, renter: Renter, rentals: Rentals, market: Mark
         """Everything that was ever rented, oldest first: the ledger."""
         return {"rentals": [asdict(one) for one in deps.store.rentals()]}
 
+    @app.get("/v1/budget")
+    def budget() -> dict[str, Any]:
+        """What may be spent, and how it stands."""
+        return _budget(rentals)
+
+    @app.put("/v1/budget")
+    def set_budget(request: BudgetRequest) -> dict[str, Any]:
+        """Keep a budget, or end it."""
+        limits(rentals).set(request.budget, request.stop)
+        rentals.wake()
+        return _budget(rentals)
+
     @app.post("/v1/gc")
     def gc(request: SweepRequest) -> dict[str, Any]:
         """Look at every provider for what is ours, and end what nothing uses."""
@@ -137,6 +157,34 @@ def add(app: FastAPI, deps: Deps, renter: Renter, rentals: Rentals, market: Mark
             "dry_run": request.dry_run,
             "providers": [_swept(one) for one in rentals.sweep(dry_run=request.dry_run)],
         }
+
+
+def limits(rentals: Rentals) -> Limits:
+    """Raises Bug `no-limits`: the controller sets them before it serves."""
+    if rentals.limits is None:
+        raise Bug("no-limits", "the controller has no limits")
+    return rentals.limits
+
+
+def _budget(rentals: Rentals) -> dict[str, Any]:
+    found, order = limits(rentals).standing(), limits(rentals).order()
+    stop = [*order.picks, *(f"keep:{name}" for name in sorted(order.keep))]
+    if found is None:
+        return {"budget": None, "stop": stop}
+    limit = found.budget.limit
+    return {
+        "budget": {"amount": str(limit.amount), "currency": limit.currency, "period": found.budget.period.value},
+        "level": found.level.value,
+        "spent": str(found.spent),
+        "projected": str(found.projected),
+        "per_hour": str(found.per_hour),
+        "since": found.since,
+        "until": found.until,
+        "spent_at": found.spent_at,
+        "rates": list(found.rates),
+        "without": [{"amount": str(one.amount), "currency": one.currency} for one in found.without],
+        "stop": stop,
+    }
 
 
 def _provider(name: str, one: Capabilities, source: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lyc.control.deps import Deps
+from lyc.control.limits import Limits
 from lyc.errors import LycError, NotFound
 from lyc.ports import Provider
 from lyc.records.operation import OperationKind
@@ -45,6 +46,8 @@ class Rentals:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self.limits: Limits | None = None
+        """What ends deployments by itself; set once there are operations that can."""
         self._creating: set[str] = set()
         self._lock = threading.Lock()
         self._visiting: dict[str, threading.Lock] = {}
@@ -108,9 +111,17 @@ class Rentals:
                         log.exception("machines at %s", name)
                     self._due[name] = self._deps.clock() + self._pace(name)
             self._tidy()
+            self._enforce()
             soonest = min((self._due.get(name, 0.0) for name in names), default=now + QUIET_SECONDS)
             self._wake.wait(min(max(soonest - self._deps.clock(), 0.1), QUIET_SECONDS))
             self._wake.clear()
+
+    def _enforce(self) -> None:
+        try:
+            if self.limits is not None:
+                self.limits.enforce()
+        except Exception:
+            log.exception("limits")
 
     def _providers(self) -> list[str]:
         """Where something is rented, credential or not, and where there is a credential."""

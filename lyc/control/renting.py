@@ -18,6 +18,7 @@ from lyc.control.deps import Deps
 from lyc.control.market import Listing, Market
 from lyc.control.operations import Talk
 from lyc.control.rentals import Rentals
+from lyc.control.residency import rules_for
 from lyc.errors import Failed, LycError, NoFit, NotAuthorised, NotFound, Unreachable, UsageError
 from lyc.planning import offers as planning
 from lyc.planning.catalogue import prices
@@ -29,7 +30,7 @@ from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.records.rental import Machine, MachineState, Offer, Order, Rental, RentalState
 from lyc.records.wish import Wish
 from lyc.renting.choice import Candidate, Choice, rank
-from lyc.renting.rules import Rules, refuse, rules_of
+from lyc.renting.rules import refuse
 from lyc.renting.settle import never, released, told
 from lyc.renting.wanted import READY_SECONDS
 from lyc.units import GIB, show_duration
@@ -265,18 +266,6 @@ class Renter:
         except NotFound:
             return False
         return True
-
-
-def rules_for(spec: DeploymentSpec) -> Rules:
-    """What may be rented for it. Raises what `rules_of` raises."""
-    rent = spec.rent
-    return rules_of(
-        residency=rent.residency,
-        sovereign=rent.sovereign,
-        max_price=rent.max_price,
-        spot=rent.spot,
-        providers=rent.providers,
-    )
 
 
 def boot_script(seconds: float) -> str:

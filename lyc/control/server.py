@@ -59,13 +59,15 @@ class KeyRequest(BaseModel):
 class HostRequest(BaseModel):
     """A host to know. accept_host_key: a fingerprint (`SHA256:…`), `accept-new`, or None = only keys known already.
 
-    lease_seconds: of silence after which it stops its replicas; 0 = never any more, None = as before.
+    lease_seconds: of silence after which it stops its replicas; 0 = never any more, None = as before. country: where it
+    stands, empty = not known any more, None = as before.
     """
 
     address: str
     accept_host_key: str | None = None
     hub: str | None = Field(default=None, pattern=r"^https?://")
     lease_seconds: int | None = Field(default=None, ge=0)
+    country: str | None = Field(default=None, pattern=r"^([A-Z]{2})?$")
 
 
 class LookRequest(BaseModel):
@@ -274,7 +276,13 @@ def _add_hosts(app: FastAPI, parts: Parts) -> None:
         check_name(name, of="host")
         address, port = parse_address(request.address, where="address")
         _, new = parts.hosts.add(
-            name, address, port, request.accept_host_key, hub=request.hub, lease=request.lease_seconds
+            name,
+            address,
+            port,
+            request.accept_host_key,
+            hub=request.hub,
+            lease=request.lease_seconds,
+            country=request.country,
         )
         return host_views.host(store, name) | {"new": new}
 

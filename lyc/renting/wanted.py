@@ -10,6 +10,8 @@ from lyc.records.rental import Rental, RentalState
 
 READY_SECONDS = 1800.0
 """Default of `--ready-timeout`: fetching 140 GB at 100 MB/s takes 24 minutes."""
+GRACE_SECONDS = 600.0
+"""So long a deployment whose time is up has to finish what runs."""
 _ENDED = frozenset({ReplicaState.STOPPED, ReplicaState.FAILED})
 
 
@@ -30,6 +32,8 @@ def why_not(rental: Rental, use: Use, now: float) -> str | None:
     """Why a rental is of no use any more, kebab-case; None while it is."""
     if rental.reason:
         return rental.reason
+    if rental.time_limit is not None and now >= rental.time_limit + GRACE_SECONDS:
+        return "ttl"  # it should have been taken down by now, whatever keeps that
     mine = [one for one in use.replicas if rental.host is not None and one.host == rental.host]
     live = [one for one in mine if one.state not in _ENDED]
     if rental.deployment in use.deploying and rental.state in (RentalState.INTENDED, RentalState.RENTED):

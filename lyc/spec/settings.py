@@ -30,14 +30,16 @@ class Setting:
     help: str
     flag: str | None = None
     key: str | None = None
-    kind: str = "text"  # text | path | address | port | switch
+    kind: str = "text"  # text | path | address | port | switch | country
     choices: tuple[str, ...] = ()
     secret: bool = False
 
     @property
     def usage(self) -> str:
         """`--home DIR`, as help shows it; empty without a flag."""
-        value = {"path": " DIR", "address": " ADDRESS", "port": " PORT", "switch": ""}.get(self.kind, " VALUE")
+        value = {"path": " DIR", "address": " ADDRESS", "port": " PORT", "switch": "", "country": " CC"}.get(
+            self.kind, " VALUE"
+        )
         return f"{self.flag}{value}" if self.flag else ""
 
 
@@ -60,6 +62,10 @@ SETTINGS: tuple[Setting, ...] = (
             "--log-level", "log_level", choices=("debug", "info", "warning", "error")),
     Setting("prices", "LYC_PRICES", "", "Table of what GPUs cost, over lyc's own; see docs/gpus.md.",
             None, "prices", "path"),
+    Setting("country", "LYC_COUNTRY", "", "Country where this machine stands (FI), for --residency.",
+            "--country-here", "country", "country"),
+    Setting("bucket_country", "LYC_BUCKET_COUNTRY", "", "Country where s3:// models lie, where lyc cannot tell.",
+            None, "bucket_country", "country"),
     Setting("no_color", "NO_COLOR", "off", "No colours.",
             "--no-color", "no_color", "switch"),
     Setting("plain", "LYC_PLAIN", "off", "One line a phase, no live bars.",
@@ -87,7 +93,7 @@ CREDENTIALS: tuple[Setting, ...] = (
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, decided. Paths are absolute. gateway_port 0 = choose a free one. ssh_config
-    None = what OpenSSH reads by itself.
+    None = what OpenSSH reads by itself. country, bucket_country: ISO codes, empty = nobody has said.
 
     origins: name → where the value came from: the flag, the environment's name, `config.toml`, or `default`.
     """
@@ -101,6 +107,8 @@ class Settings:
     controller: str
     log_level: str
     prices: Path | None
+    country: str
+    bucket_country: str
     no_color: bool
     plain: bool
     quiet: bool
@@ -148,7 +156,7 @@ class Settings:
 
     def shared(self) -> dict[str, str]:
         """By environment name: what a controller decides for all that talk to it, whatever they are told themselves."""
-        names = ("cache", "engines", "gateway_host", "gateway_port", "ssh_config")
+        names = ("cache", "engines", "gateway_host", "gateway_port", "ssh_config", "country", "bucket_country")
         return {row(name).env: str(value) for name in names if (value := getattr(self, name)) is not None}
 
     def unheard(self, running: Mapping[str, str]) -> dict[str, str]:
@@ -212,6 +220,8 @@ def resolve(
         controller=_choice("controller", values, origins),
         log_level=_choice("log_level", values, origins),
         prices=path("prices"),
+        country=_country(values.get("country", ""), origins["country"]),
+        bucket_country=_country(values.get("bucket_country", ""), origins["bucket_country"]),
         no_color=_switch(values.get("no_color", ""), origins["no_color"]),
         plain=_switch(values.get("plain", ""), origins["plain"]),
         quiet=_switch(values.get("quiet", ""), origins["quiet"]),
@@ -281,6 +291,13 @@ def _absolute(written: str, environ: Mapping[str, str], cwd: Path | None, origin
     if not written.strip() or "\0" in written:
         raise _invalid(origin, written, "it is not a path")
     return Path(os.path.normpath((cwd or Path.cwd()) / written))
+
+
+def _country(written: str, origin: str) -> str:
+    word = written.strip().upper()
+    if word and not (len(word) == 2 and word.isascii() and word.isalpha()):
+        raise _invalid(origin, written, "it is not the two letters of a country, such as FI")
+    return word
 
 
 def _cache_root(environ: Mapping[str, str]) -> Path:

@@ -1,0 +1,100 @@
+"""What ends deployments by itself: their time (`--ttl`) and the budget of this home (`lyc budget`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lyc.control.deps import Deps
+from lyc.planning.catalogue import prices
+from lyc.records.deployment import ReplicaState
+from lyc.renting.budget import (
+    Budget,
+    Level,
+    Standing,
+    StopOrder,
+    parse_budget,
+    parse_stop_order,
+    running,
+    standing,
+    to_stop,
+)
+
+log = logging.getLogger(__name__)
+
+BUDGET, STOP_ORDER, SAID = "budget", "budget-stop", "budget-said"
+Down = Callable[[str], object]
+"""Takes a deployment down, as `lyc down` does: what runs finishes, the machine goes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Looked at again and again; each look begins from what the store says."""
+
+    deps: Deps
+    down: Down
+
+    def enforce(self) -> None:
+        """Take down what has run for long enough, and what the budget no longer bears."""
+        now = self.deps.clock()
+        for rental in self.deps.store.rentals(open_only=True):
+            if rental.time_limit is not None and now >= rental.time_limit:
+                self._end(rental.deployment, "its time is up (--ttl)")
+        found = self.standing()
+        if found is None:
+            return
+        self._say(found)
+        if found.level is Level.EXCEEDED:
+            for name in self._first_to_go(found):
+                self._end(name, f"the budget of {found.budget.limit.amount} {found.budget.limit.currency} is spent")
+
+    def standing(self) -> Standing | None:
+        """How the budget stands; None where there is none."""
+        budget = self.budget()
+        if budget is None:
+            return None
+        return standing(budget, self.deps.store.rentals(), self.deps.clock(), prices.bundled().rates)
+
+    def budget(self) -> Budget | None:
+        written = self.deps.store.meta(BUDGET)
+        return parse_budget(written) if written else None
+
+    def order(self) -> StopOrder:
+        written = self.deps.store.meta(STOP_ORDER)
+        return parse_stop_order(written) if written else StopOrder()
+
+    def set(self, budget: str | None, order: str | None) -> None:
+        """Keep a budget; an empty text ends it, None leaves it. Raises what reading them raises."""
+        if budget:
+            parse_budget(budget)
+        if order:
+            parse_stop_order(order)
+        if budget is not None:
+            self.deps.store.set_meta(BUDGET, budget)
+        if order is not None:
+            self.deps.store.set_meta(STOP_ORDER, order)
+
+    def _first_to_go(self, found: Standing) -> tuple[str, ...]:
+        store = self.deps.store
+        idle = {
+            one.name: one.updated_at
+            for one in store.deployments()
+            if not any(replica.state is ReplicaState.READY for replica in store.replicas(one.name))
+        }
+        rentals = store.rentals(open_only=True)
+        return to_stop(running(rentals, idle, found.budget.limit.currency, prices.bundled().rates), self.order())
+
+    def _end(self, name: str, why: str) -> None:
+        deployment = self.deps.store.find_deployment(name)
+        if deployment is not None and not deployment.stopping:
+            log.warning("taking %s down: %s", name, why)
+            self.down(name)
+
+    def _say(self, found: Standing) -> None:
+        """Once for each level and period."""
+        said = f"{found.level} {found.since:.0f}"
+        if found.level is not Level.OK and self.deps.store.meta(SAID) != said:
+            limit = found.budget.limit
+            log.warning("%.2f of %s %s a %s are spent", found.spent, limit.amount, limit.currency, found.budget.period)
+            self.deps.store.set_meta(SAID, said)
