@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lyc.providers.http import Api
@@ -14,6 +15,8 @@ ENDPOINT = "https://api.scaleway.com"
 CREATE_SECONDS = 120.0
 PAGE = 100
 """Rows of one page: the most that it gives."""
+_AT_ONCE = 8
+"""Pages of one list that are asked for at the same time."""
 _ROUNDS = 3
 """How often a list is begun anew because it changed while it was read."""
 
@@ -114,16 +117,29 @@ class ScalewayApi:
         raise self.http.unreachable(f"a list changed each time that it was read: {path}")
 
     def _round(self, path: str, key: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int | None]:
-        rows: dict[str, Any] = {}
+        """Rows by id, and how many there are in all, if it says so: then all pages after the first are read at once."""
+        rows, total = self._page(path, key, params, 1)
+        if total is None:
+            for number in itertools.count(2):
+                found, total = self._page(path, key, params, number)
+                rows |= found
+                if not found:
+                    break
+        elif 0 < len(rows) < total:
+            pages = range(2, -(-total // len(rows)) + 1)
+            with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+                for found, _ in pool.map(lambda number: self._page(path, key, params, number), pages):
+                    rows |= found
+        return rows, total
+
+    def _page(
+        self, path: str, key: str, params: Mapping[str, object], number: int
+    ) -> tuple[dict[str, Any], int | None]:
         headers: dict[str, str] = {}
-        for page in itertools.count(1):
-            answer = self.http.call("GET", path, params={**params, "page": page}, again=True, heard=headers.update)
-            found = answer[key]
-            total = _count(headers.get("x-total-count", answer.get("total_count")))
-            rows |= found if isinstance(found, dict) else {str(row["id"]): row for row in found}
-            if not found or (len(rows) >= total if total is not None else len(found) < PAGE):
-                return rows, total
-        raise AssertionError("unreachable")
+        answer = self.http.call("GET", path, params={**params, "page": number}, again=True, heard=headers.update)
+        found = answer[key]
+        rows = found if isinstance(found, dict) else {str(row["id"]): row for row in found}
+        return dict(rows), _count(headers.get("x-total-count", answer.get("total_count")))
 
 
 def _server(zone: str, identity: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,7 +86,7 @@ class Scaleway:
     """One project. quota: servers that it may have, None = any number; page: the most rows that one page has."""
 
     def __init__(
-        self, cloud: Cloud, *, sold_out_at_start: bool = False, quota: int | None = None, page: int = 50
+        self, cloud: Cloud, *, sold_out_at_start: bool = False, quota: int | None = None, page: int = 100
     ) -> None:
         self.cloud = cloud
         self.sold_out_at_start = sold_out_at_start
@@ -187,12 +187,9 @@ class Scaleway:
         return machine
 
     def listed(self, asked: Request) -> Reply:
-        here = [
-            self._server(machine)
-            for machine in self.cloud.machines.values()
-            if machine.alive and (machine.region or ZONES[0]) == asked.params["zone"]
-        ]
-        return self._page(asked, "servers", here)
+        zone = asked.params["zone"]
+        here = [one for one in self.cloud.machines.values() if one.alive and (one.region or ZONES[0]) == zone]
+        return self._page(asked, "servers", here, show=self._server)
 
     def user_data(self, asked: Request) -> Reply:
         machine = self._have(asked)
@@ -233,8 +230,8 @@ class Scaleway:
             self.cloud.capacity[machine.offer] = 0
 
     def volumes(self, asked: Request) -> Reply:
-        here = [self._volume(one) for one in self._disks() if (one.region or ZONES[0]) == asked.params["zone"]]
-        return self._page(asked, "volumes", here, size="page_size", counted=True)
+        here = [one for one in self._disks() if (one.region or ZONES[0]) == asked.params["zone"]]
+        return self._page(asked, "volumes", here, show=self._volume, size="page_size")
 
     def label(self, asked: Request) -> tuple[int, Any]:
         thing = self._disk(asked)
@@ -276,14 +273,18 @@ class Scaleway:
             "volumes": {"0": disk} if disk["id"] else {}, "allowed_actions": [], "dynamic_ip_required": True,
         }  # fmt: skip
 
-    def _page(self, asked: Request, key: str, rows: Any, *, size: str = "per_page", counted: bool = False) -> Reply:
-        """One page of a list or a map, with the count of all in the body or in a header."""
+    def _page(
+        self, asked: Request, key: str, rows: Any, *, show: Callable[[Any], Any] | None = None, size: str = "per_page"
+    ) -> Reply:
+        """One page of a list or a map, with the count of all in a header; that of Block Storage has it in the body."""
         number, wide = int(asked.query.get("page", "1")), min(int(asked.query.get(size, "50")), self.page)
-        names: Sequence[Any] = list(rows)[(number - 1) * wide : number * wide]
-        part = {name: rows[name] for name in names} if isinstance(rows, dict) else names
-        if counted:
-            return Reply(200, {key: part, "total_count": len(rows)})
-        return Reply(200, {key: part}, {"x-total-count": str(len(rows))})
+        part: Any = list(rows)[(number - 1) * wide : number * wide]
+        if show is None:
+            return Reply(200, {key: {name: rows[name] for name in part}}, {"x-total-count": str(len(rows))})
+        shown = {key: [show(one) for one in part]}
+        if size == "page_size":
+            return Reply(200, shown | {"total_count": len(rows)})
+        return Reply(200, shown, {"x-total-count": str(len(rows))})
 
     def _sold(self) -> list[tuple[str, str]]:
         return [(name, zone) for name, _, zone in (offer.partition("@") for offer in self.cloud.capacity)]
