@@ -171,6 +171,7 @@ class Key:
 
 
 def keys(data: object) -> list[Key]:
+    """`GET /ssh-keys` → the keys of the account."""
     if not isinstance(data, list):
         raise Odd("it lists no keys")
     return [Key(str(row["id"]), str(row["name"]), str(row.get("public_key") or "")) for row in data]
