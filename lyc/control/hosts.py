@@ -43,9 +43,9 @@ class Hosts:
         if that is accepted.
 
         accept: a fingerprint, `accept-new`, or None = only what is trusted already. hub: see `HostAccess.look`. lease:
-        seconds of `Host.lease_seconds`; 0 ends it, None leaves it. country: None leaves it. Raises Failed `host-name-taken`,
-        `host-known-already`, `host-key-unknown`, `host-key-other`, `no-lease`, and what a look raises
-        (`host-key-changed`). Then nothing is stored and no key is trusted that was not before.
+        seconds of `Host.lease_seconds`; 0 ends it, None leaves it. country: None leaves it. Raises Failed
+        `host-name-taken`, `host-known-already`, `host-key-unknown`, `host-key-other`, `no-lease`, and what a look
+        raises (`host-key-changed`). Then nothing is stored and no key is trusted that was not before.
         """
         with self.alone(name):
             before = self._before(name, address, port)

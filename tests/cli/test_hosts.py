@@ -282,6 +282,6 @@ def test_a_deployment_whose_host_does_not_answer(home: Home, hosts: Controller) 
 
 def test_names_of_hosts_are_completed(home: Home, hosts: Controller) -> None:
     words = {"_LYC_COMPLETE": "complete_bash", "COMP_WORDS": "lyc deploy a --host ", "COMP_CWORD": "4"}
-    assert home.run(**words)[1].split() == ["local", "gpu1"]
+    assert home.run(**words)[1].split() == ["local", "any", "rent", "gpu1"]
     words = {"_LYC_COMPLETE": "complete_bash", "COMP_WORDS": "lyc hosts prune g", "COMP_CWORD": "3"}
     assert home.run(**words)[1].split() == ["gpu1"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from lyc.planning.catalogue.cards import CARDS
@@ -10,6 +11,8 @@ from lyc.records.rental import MachineState, machine_name
 from lyc.testing.clouds.faults import Fault
 from lyc.testing.contract.reads import read
 from lyc.testing.contract.rig import OWNER, Rig
+
+THREADS = 3
 
 
 class Life:
@@ -65,6 +68,17 @@ class Life:
         rig.until_gone(made.id)
         assert list(rig.provider.list_owned(OWNER)) == []
         assert rig.cloud.alive() == []
+
+    def test_several_at_once(self, rig: Rig) -> None:
+        """One provider is used by many threads: each gets the machine that it asked for."""
+        orders = [rig.order() for _ in range(THREADS)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            made = list(pool.map(rig.provider.create, orders))
+            lists = list(pool.map(lambda _: rig.provider.list_owned(OWNER), range(THREADS)))
+        wished = [order.run_id for order in orders]
+        assert [machine.run_id for machine in made] == wished
+        assert sorted(machine.name for machine in rig.cloud.alive()) == sorted(order.name for order in orders)
+        assert [sorted(str(machine.run_id) for machine in listed) for listed in lists] == [sorted(wished)] * THREADS
 
     def test_the_boot_script_and_the_time_limit_reach_those_that_can(self, rig: Rig) -> None:
         """Who claims to run a script or to end machines by itself is seen to be told of it."""

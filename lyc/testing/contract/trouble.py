@@ -44,7 +44,7 @@ class Trouble:
     def test_a_create_that_breaks_down_is_not_sent_again(self, rig: Rig) -> None:
         """A machine may stand behind a 502."""
         order, before = rig.order(), len(rig.cloud.calls_of("create"))
-        rig.faults.add(Fault("create", "status", code=502))
+        rig.faults.add(Fault("create", "status", code=502, body=b"<html>Bad Gateway</html>"))
         with in_doubt(rig, Unreachable, "provider-unreachable"):
             rig.provider.create(order)
         assert len(rig.cloud.calls_of("create")) == before + 1 or rig.kind.capabilities.idempotent
