@@ -27,6 +27,7 @@ TOOLS = {
 }  # fmt: skip
 """Program → the package of Debian and Ubuntu that has it."""
 DIAL_SECONDS = 10.0
+LOCK = "lock"
 
 
 def impossible() -> str | None:
@@ -57,6 +58,7 @@ class Lab:
             fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
             sweep(labs)
             self.folder.mkdir()
+            (self.folder / LOCK).touch()
             lock = _held(self.folder)
         if lock is None:
             raise RuntimeError(f"{self.folder} is in use")
@@ -150,14 +152,20 @@ def remove(folder: Path) -> None:
     for place in sorted((place for place in mounts if place.startswith(f"{folder}/")), reverse=True):
         run("umount", "-l", place)
     Network(folder.name).down()
-    shutil.rmtree(folder)
+    for place in folder.iterdir():
+        if place.is_dir():
+            shutil.rmtree(place)
+        elif place.name != LOCK:
+            place.unlink()
+    (folder / LOCK).unlink(missing_ok=True)  # last: without it nobody else begins to remove what is being removed
+    folder.rmdir()
 
 
 def _held(folder: Path) -> IO[str] | None:
     """The lock of a lab's folder, if nobody else holds it."""
     try:
-        lock = (folder / "lock").open("w")
-    except FileNotFoundError:  # it has just gone
+        lock = (folder / LOCK).open("r+")
+    except FileNotFoundError:  # it is just being made, or has just gone
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
