@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import httpx
+import jsonschema
 import pytest
 
 from lyc.errors import Failed, NoFit, NotAuthorised, UsageError
@@ -259,3 +263,49 @@ def test_it_opens_as_an_account_does_with_and_without_an_organisation() -> None:
             other.account()
         other.close()
     assert [call.headers.get("x-org-slug") for call in app.cloud.calls] == ["acme", None]
+
+
+# The fake itself
+
+
+def nullable(schema: Any) -> Any:
+    """OpenAPI 3.0's `nullable` as JSON Schema says it."""
+    if isinstance(schema, list):
+        return [nullable(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    told = {key: nullable(value) for key, value in schema.items() if key not in ("nullable", "example")}
+    return {**told, "type": [told["type"], "null"]} if schema.get("nullable") is True else told
+
+
+def test_the_fake_answers_as_it_is_written_down() -> None:
+    document = nullable(json.loads((Path(__file__).parent / "openapi" / "lyceum.json").read_text()))
+    cloud = lyceum_cloud()
+    seen = set()
+
+    def ask(method: str, pattern: str, path: str | None = None, **more: Any) -> Any:
+        answer = client.request(method, path or pattern, **more)
+        assert answer.status_code == 200
+        schema = document["paths"][pattern][method.lower()]["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema.validate(answer.json(), {**schema, "components": document["components"]})
+        seen.add((pattern, method.lower()))
+        return answer.json()
+
+    with (
+        serve(lyceum_app(cloud)) as base,
+        httpx.Client(base_url=base, headers={"Authorization": f"Bearer {KEY}"}) as client,
+    ):
+        body = {"user_public_key": "ssh-ed25519 AAAA", "hardware_profile": "h100", "new_volume": {"size_gb": 10}}
+        made = ask("POST", "/vms/create", json=body)
+        assert (made["instance_specs"]["gpu_count"], made["hardware_profile"]) == (1, None)
+        for path in ("/user/org", "/pricing", "/vms/availability", "/vms/list", "/storage/block"):
+            ask("GET", path)
+        for _ in range(3):
+            ask("GET", "/vms/{vm_id}/status", f"/vms/{made['vm_id']}/status")
+        (volume,) = ask("DELETE", "/vms/{vm_id}", f"/vms/{made['vm_id']}")["detached_volumes"]
+        (dead,) = ask("GET", "/vms/list")["vms"]
+        assert (dead["status"], dead["volumes"]) == ("terminated", [volume])
+        assert ask("GET", "/vms/list", params={"include_terminated": "false"}) == {"vms": [], "total": 0}
+        assert client.delete(f"/storage/block/{volume['volume_id']}").status_code == 200
+    missed = {(path, method) for path, methods in document["paths"].items() for method in methods} - seen
+    assert missed == {("/storage/block/{volume_id}", "delete")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from lyc.errors import Failed, LycError, NoFit, NotAuthorised, Unreachable, Usag
 from lyc.providers.lyceum.provider import Lyceum
 from lyc.records.rental import Billed, Leftover, Machine, MachineState, Offer, Order
 from lyc.testing.clouds.lyceum import KEY
+from lyc.testing.contract.life import THREADS
 from lyc.testing.provider_contract import ProviderContract, Rig
 from tests.providers.lyceum_rig import lyceum_rig
 
@@ -72,6 +74,19 @@ class FreshIds(Lyceum):
 class OtherName(Lyceum):
     def create(self, order: Order) -> Machine:
         return replace(super().create(replace(order, run_id="0a1b2c3d-ffffffff")), run_id=order.run_id)
+
+
+class LastOrder(Lyceum):
+    """It keeps what belongs to one call where all see it."""
+
+    def __init__(self, *arguments: Any, **words: Any) -> None:
+        super().__init__(*arguments, **words)
+        self._all_here = threading.Barrier(THREADS, timeout=10)
+
+    def create(self, order: Order) -> Machine:
+        self._order = order
+        self._all_here.wait()
+        return super().create(self._order)
 
 
 class Litters(Lyceum):
@@ -204,6 +219,7 @@ MUTANTS: list[tuple[str, type[Lyceum], dict[str, Any]]] = [
     ("test_ids_of_offers_are_the_same_at_the_next_listing", FreshIds, {}),
     ("test_a_machine_is_created_named_found_and_ended", OtherName, {}),
     ("test_a_machine_is_created_named_found_and_ended", with_(terminate=lambda self, identity: None), {}),
+    ("test_several_at_once", LastOrder, {}),
     ("test_nothing_is_left_of_a_machine_once_it_is_removed", Litters, {}),
     ("test_one_that_is_missing_ends_without_an_error", WantsItThere, {}),
     ("test_a_machine_that_is_ending_may_be_ended_again", EndsOnce, {}),
