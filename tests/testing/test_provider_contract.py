@@ -89,6 +89,12 @@ class LastOrder(Lyceum):
         return super().create(self._order)
 
 
+class OtherZone(Lyceum):
+    def get(self, identity: str) -> Machine | None:
+        found = super().get(identity)
+        return found and replace(found, created_at=(found.created_at or 0) + 7200)
+
+
 class Litters(Lyceum):
     rig: Rig
 
@@ -219,6 +225,7 @@ MUTANTS: list[tuple[str, type[Lyceum], dict[str, Any]]] = [
     ("test_ids_of_offers_are_the_same_at_the_next_listing", FreshIds, {}),
     ("test_a_machine_is_created_named_found_and_ended", OtherName, {}),
     ("test_a_machine_is_created_named_found_and_ended", with_(terminate=lambda self, identity: None), {}),
+    ("test_a_machine_is_created_named_found_and_ended", OtherZone, {}),
     ("test_several_at_once", LastOrder, {}),
     ("test_nothing_is_left_of_a_machine_once_it_is_removed", Litters, {}),
     ("test_one_that_is_missing_ends_without_an_error", WantsItThere, {}),

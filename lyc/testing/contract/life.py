@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -63,6 +64,9 @@ class Life:
         running = rig.until(made.id, MachineState.RUNNING)
         assert (running.id, running.run_id, running.problem) == (made.id, order.run_id, "")
         assert (running.address or "").startswith(("203.0.113.", "127.0.0.1"))
+        assert running.region in {"", order.offer.region}
+        clocks = (rig.cloud.clock(), time.time())  # a fake may have one of its own
+        assert running.created_at is None or min(abs(running.created_at - now) for now in clocks) < 600
         assert [machine.id for machine in rig.provider.list_owned(OWNER)] == [made.id]
         rig.provider.terminate(made.id)
         rig.until_gone(made.id)
