@@ -52,7 +52,7 @@ def _abilities(able: Iterable[Capabilities]) -> str:
             f"{one.owner or 'unknown'}, {one.jurisdiction or 'unknown'}",
             " ".join(sorted({region.country for region in one.regions.values() if region.country})) or "unknown",
             *("yes" if on else "–" for on in (one.time_limit, one.tags, one.idempotent, one.boot_script, one.spot)),
-            f"by the {SPANS[one.granularity]}" + (f", {one.minimum} s at least" if one.minimum else ""),
+            f"by {_span(one.granularity)}" + (f", {one.minimum} s at least" if one.minimum else ""),
         )
         for one in able
     ])  # fmt: skip
@@ -68,6 +68,12 @@ def _accounts(able: Iterable[Capabilities]) -> str:
         for one in able
         for number, row in enumerate(one.credentials)
     ])  # fmt: skip
+
+
+def _span(seconds: int) -> str:
+    """The one, or so many of a smaller one: `the hour`, `10 minutes`."""
+    size = max(size for size in SPANS if seconds % size == 0)
+    return f"the {SPANS[size]}" if seconds == size else f"{seconds // size} {SPANS[size]}s"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
