@@ -73,7 +73,7 @@ class Difference:
 def cost_of(rental: Rental, now: float, *, since: float | None = None, until: float | None = None) -> Money:
     """What it costs from `since` (its beginning) to `until` (now, and never beyond)."""
     owed = _owed(rental, now if until is None else min(until, now))
-    before = Decimal(0) if since is None else _owed(rental, min(since, now))
+    before = Decimal(0) if since is None else _owed(rental, since)
     return Money(max(owed - before, Decimal(0)), rental.offer.currency)
 
 

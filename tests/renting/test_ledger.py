@@ -65,10 +65,16 @@ def test_by_hand() -> None:
     assert cost_of(third, BEGUN + 1).amount == Decimal("0.000278")  # 1/3600, rounded up
 
 
-def test_the_last_digits_of_a_float_begin_no_hour() -> None:
-    begun = 1000.1
-    one = rental(granularity=3600, billed_from=begun, billed_until=begun + 3600)
-    assert billed_seconds(one, 1e9) == 3600
+@given(st.integers(0, 10**7), st.integers(1, 48))
+def test_the_last_digits_of_a_float_begin_no_hour(offset: int, hours: int) -> None:
+    begun = BEGUN + offset / 1000
+    one = rental(granularity=3600, billed_from=begun, billed_until=begun + hours * 3600)
+    assert billed_seconds(one, 9e9) == hours * 3600
+
+
+def test_at_its_first_instant_it_has_not_stood_yet() -> None:
+    assert lines([rental()], BEGUN) == ()
+    assert len(lines([rental()], BEGUN + 0.001)) == 1
 
 
 @pytest.mark.parametrize("state", [RentalState.INTENDED, RentalState.REFUSED, RentalState.GONE])

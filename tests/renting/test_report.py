@@ -120,6 +120,21 @@ def test_by_host_nothing_is_told_of_tokens() -> None:
     assert found.total.per_million == 5
 
 
+def test_machines_side_by_side_are_idle_together() -> None:
+    """One stands for the first 6000 s, one for the last 8000, one within; requests run for 3000 of them."""
+    two = [
+        rental(state=RentalState.GONE, billed_until=BEGUN + 6000),
+        rental("aaaaaaaa-00000002", billed_from=BEGUN + 2000),
+        rental("aaaaaaaa-00000004", billed_from=BEGUN + 2500, billed_until=BEGUN + 3500, state=RentalState.GONE),
+    ]
+    busy = Traffic(busy={"support-8b": ((BEGUN + 3000, BEGUN + 6000),)})
+    found = report(two, busy, NOW)
+    assert only(found).idle == pytest.approx(0.7)
+    assert only(found).line.seconds == 15_000
+    apart = [*two, rental("aaaaaaaa-00000003", deployment="never-asked")]
+    assert report(apart, busy, NOW).total.idle == pytest.approx(17 / 20)
+
+
 def test_since_leaves_out_what_was_before() -> None:
     two = [rental(), rental("aaaaaaaa-00000002", state=RentalState.GONE, billed_until=BEGUN + 100, extra=("m-9",))]
     assert report(two, SERVED, NOW).further == 1
