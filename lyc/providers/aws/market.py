@@ -35,7 +35,7 @@ def _products(aws: Aws, region: str, kinds: Sequence[str]) -> Iterator[Any]:
     """Products of the price list, which gives each as a text of JSON."""
     plain = {"regionCode": region, "operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA",
              "capacitystatus": "Used"}  # fmt: skip
-    for value in _joined(kinds, _LONGEST_VALUE):
+    for value in joined(kinds, _LONGEST_VALUE):
         filters = [{"Type": "TERM_MATCH", "Field": key, "Value": text} for key, text in plain.items()]
         filters.append({"Type": "ANY_OF", "Field": "instanceType", "Value": value})
         for text in aws.pages(
@@ -47,7 +47,7 @@ def _products(aws: Aws, region: str, kinds: Sequence[str]) -> Iterator[Any]:
                 raise codes.odd("a product is not JSON", f"pricing get_products {region}") from None
 
 
-def _joined(parts: Sequence[str], longest: int) -> Iterator[str]:
+def joined(parts: Sequence[str], longest: int) -> Iterator[str]:
     """The parts by commas, in texts of at most `longest` characters."""
     text = ""
     for part in parts:

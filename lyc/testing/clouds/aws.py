@@ -63,6 +63,7 @@ class Layer:
             "RunInstances": self._run,
             "DescribeInstanceTypes": self._kinds,
             "DescribeSpotPriceHistory": self._spot,
+            "DescribeSpotInstanceRequests": self._spot_requests,
         }
         if action in own:
             return own[action](asked, region)
@@ -72,6 +73,9 @@ class Layer:
         if action == "DescribeImages":
             answer = self.cloud.moto.send_once(urlencode(params).encode(), _forwarded(asked), region)
             return self._told(action, params, region, answer)
+        if params.get("Filter.1.Name") == "client-token":  # which moto keeps and does not filter by
+            known = self._tokens.get((region, params["Filter.1.Value.1"]))
+            params |= {"Filter.1.Name": "instance-id", "Filter.1.Value.1": known[1].rpartition("/")[2] if known else ""}
         if self.page is not None and "MaxResults" in params:
             params["MaxResults"] = str(min(self.page, int(params["MaxResults"])))
         answer = self.cloud.moto.send(urlencode(params).encode(), _forwarded(asked))
@@ -182,6 +186,18 @@ class Layer:
                         ("productDescription", "Linux/UNIX"), ("timestamp", f"2026-11-{day}T00:00:00.000Z"),
                     ):  # fmt: skip
                         words.put(item, name, value)
+        return _xml(root)
+
+    def _spot_requests(self, asked: Request, region: str) -> Reply:
+        """Of one machine; `marked_at` among a machine's data is when it was told that it will be taken back."""
+        root = Xml.Element(words.tag("DescribeSpotInstanceRequestsResponse"))
+        rows = Xml.SubElement(root, words.tag("spotInstanceRequestSet"))
+        for machine in self.cloud.machines.values():
+            if machine.region == region and words.spot_request(machine) == asked.body.get("Filter.1.Value.1"):
+                marked = machine.data.get("marked_at")
+                status = Xml.SubElement(Xml.SubElement(rows, words.tag("item")), words.tag("status"))
+                words.put(status, "code", "marked-for-termination" if marked else "fulfilled")
+                words.put(status, "updateTime", marked or "2026-11-20T00:00:00.000Z")
         return _xml(root)
 
     def _products(self, asked: Request, _region: str) -> Reply:

@@ -86,6 +86,11 @@ def put(item: Xml.Element, name: str, value: str | None) -> Xml.Element | None:
     return child
 
 
+def spot_request(machine: FakeMachine) -> str | None:
+    """Id of the request that a spot machine came of."""
+    return f"sir-{machine.id[-8:]}" if "/spot/" in machine.offer else None
+
+
 def show(item: Xml.Element, machine: FakeMachine) -> None:
     """Make moto's instance, which runs at once and for ever, tell what the cloud knows of the machine."""
     word, number = _STATES[machine.state]
@@ -99,6 +104,7 @@ def show(item: Xml.Element, machine: FakeMachine) -> None:
         put(pair, "value", shown or text(pair, "value"))
     put(item, "ipAddress", machine.address.host if machine.address else None)
     put(item, "dnsName", None)
+    put(item, "spotInstanceRequestId", spot_request(machine))
     reason = item.find(tag("stateReason"))
     if machine.problem and reason is None:
         reason = Xml.SubElement(item, tag("stateReason"))
