@@ -74,4 +74,6 @@ def _validate(value: object, schema: Mapping[str, Any]) -> None:
 
 
 def _typed(text: str, schema: Mapping[str, Any]) -> object:
+    if schema.get("type") in ("integer", "number") and text.isdecimal():
+        return int(text)
     return {"true": True, "false": False}.get(text, text) if schema.get("type") == "boolean" else text

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 import pytest
 
 from lyc.errors import Failed, LycError, NoFit, NotAuthorised, Unreachable, UsageError
 from lyc.providers.verda import KIND
+from lyc.providers.verda.api import VerdaApi
 from lyc.providers.verda.provider import VerdaProvider
 from lyc.records.rental import MachineState, Offer, Order, machine_name
 from lyc.records.secret import Secret
-from lyc.testing.clouds.core import Cloud
+from lyc.testing.clouds.core import Call, Cloud
 from lyc.testing.clouds.faults import Fault
 from lyc.testing.clouds.server import App, serve
 from lyc.testing.clouds.verda import CAPACITY, CLIENT_ID, CLIENT_SECRET, Verda
 from lyc.testing.provider_contract import ProviderContract, Rig
+from tests.providers.published import Published
 
 OWNER = "0a1b2c3d"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ lyc"
 EXPIRED = "expired-s3cret-of-a-test"
 H100 = "1H100.80S.30V@FIN-01"
+
+
+PUBLISHED = Published("verda")
+
+
+def check(call: Call) -> Sequence[str]:
+    try:
+        PUBLISHED.check([call])
+    except Exception as error:  # noqa: BLE001  (jsonschema's own, and the assertions)
+        return [str(error)]
+    return []
 
 
 class Clock:
@@ -85,7 +98,7 @@ class TestVerda(ProviderContract):
                     pause=lambda _span: None,
                 )  # fmt: skip
 
-            yield Rig(KIND, connect, cloud, app.faults, (CLIENT_SECRET, EXPIRED), litter, foreign)
+            yield Rig(KIND, connect, cloud, app.faults, (CLIENT_SECRET, EXPIRED), litter, foreign, check=check)
 
 
 def order(number: int = 1, offer: str = H100, script: str | None = "#!/bin/sh\n") -> Order:
@@ -232,6 +245,35 @@ def test_a_delete_that_is_refused_in_part_is_told(account: Account):
         account.provider.terminate(machine.id)
     account.provider.terminate(machine.id)
     assert account.cloud.alive() == []
+
+
+def test_scripts_come_in_pages_and_the_last_one_is_found(account: Account):
+    account.cloud.put("script", machine_name(f"{OWNER}-0000beef"), content="")
+    for number in range(250):
+        account.cloud.put("script", f"mine-{number}", content="")
+        account.cloud.put("script", machine_name(f"{OWNER}-{number:08x}"), content="")
+    found = [one.run_id for one in account.provider.leftovers(OWNER) if one.kind == "script"]
+    assert len(found) == len(set(found)) == 251
+    assert f"{OWNER}-0000beef" in found
+
+
+def test_one_that_goes_while_it_is_being_ended(account: Account):
+    machine = account.provider.create(order())
+    missing = {"code": "not_found", "message": "Instance not found"}
+    account.app.faults.add(Fault("terminate", "status", code=404, body=missing))
+    account.provider.terminate(machine.id)
+    account.app.faults.add(Fault("terminate", "status", code=204, body=b""))
+    account.provider.terminate(machine.id)
+
+
+def test_the_fake_answers_as_it_is_written_down(account: Account):
+    account.provider.create(order())
+    api = VerdaApi(Secret(CLIENT_ID), Secret(CLIENT_SECRET), endpoint=account.base, clock=account.clock)
+    (row,) = api.instances()
+    PUBLISHED.validate("GetInstanceResponsePublicApiDto", row)
+    (told,) = api.act({"id": [row["id"]], "action": "delete"})
+    PUBLISHED.validate("InstanceActionResultDto", told)
+    api.close()
 
 
 def test_a_disk_in_use_is_not_removed_and_one_that_is_gone_is(account: Account):

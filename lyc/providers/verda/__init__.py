@@ -1,13 +1,14 @@
 """Verda (until 2025 DataCrunch): whole virtual machines in Finland and Iceland, by OAuth2 and JSON.
 
-What is not obvious, from its SDKs (Python 1.25, Go 2026-08) and its API's own documents:
+What is not obvious, from its API's own description (OpenAPI, 2026-09) and its SDKs (Python 1.25, Go 2026-08):
 
 * A machine and its volumes are two bills. A delete that names no volumes takes the OS volume (to the trash) and
   detaches the others, which go on costing; so lyc's names the OS volume, and has it removed for good. The OS volume
   bears the machine's name, so that it is found when only it is left.
-* `POST /instances`, `/sshkeys` and `/scripts` answer with the id as bare text.
+* `POST /instances`, `/ssh-keys` and `/scripts` answer with the id, as JSON or as bare text.
 * No capacity is 503 with code `service_unavailable` at once, or a machine that ends in status `no_capacity`.
-* There is no key for idempotency, no limit of time, and no paging: a list is whole.
+* There is no key for idempotency and no limit of time. Lists are whole but that of scripts, which has pages of ten.
+* A machine that is shut down costs what it cost before. A spot machine is taken back without a warning.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ CAPABILITIES = Capabilities(
     tags=True,
     boot_script=True,
     spot=True,
+    granularity=600,
     pages=(
         "https://api.verda.com/v1/docs",
+        "https://docs.verda.com/welcome-to-verda/pricing-and-billing",
         "https://github.com/verda-cloud/sdk-python",
         "https://github.com/verda-cloud/verdacloud-sdk-go",
         "https://verda.com/privacy-policy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ _MARGIN = 60.0
 """Seconds before its end from which on a token is not used any more."""
 
 CREATE_SECONDS = 120.0
+PAGE = 100
 
 Pause = Callable[[float], None]
 
@@ -119,7 +121,7 @@ class VerdaApi:
         return self._call("GET", "/instance-types", params={"currency": currency})
 
     def availability(self, *, spot: bool) -> Any:
-        return self._call("GET", "/instance-availability", params={"isSpot": str(spot).lower()})
+        return self._call("GET", "/instance-availability", params={"is_spot": str(spot).lower()})
 
     def images(self, instance_type: str) -> Any:
         return self._call("GET", "/images", params={"instance_type": instance_type})
@@ -147,16 +149,26 @@ class VerdaApi:
         self._call("DELETE", f"/volumes/{identity}", json={"is_permanent": True}, again=True, text=True)
 
     def public_keys(self) -> Any:
-        return self._call("GET", "/sshkeys")
+        return self._call("GET", "/ssh-keys")
 
     def add_key(self, name: str, key: str) -> Any:
-        return self._call("POST", "/sshkeys", json={"name": name, "key": key}, text=True)
+        return self._call("POST", "/ssh-keys", json={"name": name, "key": key}, text=True)
 
     def drop_key(self, identity: str) -> None:
-        self._call("DELETE", f"/sshkeys/{identity}", again=True, text=True)
+        self._call("DELETE", f"/ssh-keys/{identity}", again=True, text=True)
 
-    def scripts(self) -> Any:
-        return self._call("GET", "/scripts")
+    def scripts(self, part: str) -> list[Any]:
+        """All whose name has that part. The one list that comes in pages, of ten unless one asks for more."""
+        rows: list[Any] = []
+        for page in itertools.count(1):
+            heard: dict[str, str] = {}
+            params = {"name": part, "page": page, "pageSize": PAGE}
+            found = self._call("GET", "/scripts", params=params, heard=heard.update)
+            rows += found
+            total = heard.get("x-total-count", "")
+            if not found or (total.isdecimal() and len(rows) >= int(total)):
+                return rows
+        raise AssertionError("unreachable")
 
     def add_script(self, name: str, script: str) -> Any:
         return self._call("POST", "/scripts", json={"name": name, "script": script}, text=True)

@@ -12,7 +12,7 @@ from lyc.errors import LycError, NoFit, NotAuthorised
 from lyc.providers.http import Refused
 from lyc.providers.verda import CAPABILITIES, translate
 from lyc.providers.verda.api import Pause, VerdaApi
-from lyc.records.rental import Billed, Capabilities, Leftover, Machine, MachineState, Offer, Order
+from lyc.records.rental import Billed, Capabilities, Leftover, Machine, MachineState, Offer, Order, machine_name
 from lyc.records.secret import Secret
 
 Row = Mapping[str, Any]
@@ -107,9 +107,12 @@ class VerdaProvider:
                 self._api.drop_script(str(script))
 
     def leftovers(self, owner: str) -> Sequence[Leftover]:
-        with self._understood("/volumes, /sshkeys, /scripts"):
+        with self._understood("/volumes, /ssh-keys, /scripts"):
             return translate.leftovers(
-                owner, volumes=self._api.volumes(), keys=self._api.public_keys(), scripts=self._api.scripts()
+                owner,
+                volumes=self._api.volumes(),
+                keys=self._api.public_keys(),
+                scripts=self._api.scripts(machine_name(f"{owner}-")),
             )
 
     def remove(self, leftover: Leftover) -> None:
@@ -134,8 +137,13 @@ class VerdaProvider:
         return row
 
     def _end(self, identity: str, body: Row) -> None:
-        with self._understood("/instances"):
-            failed = translate.failures(self._api.act(body), identity)
+        try:
+            answer = self._api.act(body)
+        except Refused as error:
+            if error.status == 404:
+                return
+            raise self._api.http.refusal(error, "/instances") from None
+        failed = translate.failures(answer, identity)
         for status, text in failed:
             if status >= 500:
                 raise self._api.http.unreachable(f"it answers {status} {text}")
@@ -153,12 +161,12 @@ class VerdaProvider:
 
     def _key(self, order: Order) -> str:
         """The account's own copy of the key where it has one, whoever put it there."""
-        with self._understood("/sshkeys"):
+        with self._understood("/ssh-keys"):
             for row in self._api.public_keys():
                 if translate.same_key(row["key"], order.public_key):
                     return str(row["id"])
             answer = self._api.add_key(translate.key_name(order.run_id.partition("-")[0]), order.public_key)
-        return self._identity(answer, "/sshkeys")
+        return self._identity(answer, "/ssh-keys")
 
     def _script(self, order: Order) -> str | None:
         if order.boot_script is None:

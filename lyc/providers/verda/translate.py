@@ -32,14 +32,17 @@ STATES: Mapping[str, MachineState] = {
     "hibernating": MachineState.STOPPED,
     "deleting": MachineState.ENDING,
     "error": MachineState.FAILED,
+    "installation_failed": MachineState.FAILED,
     "no_capacity": MachineState.FAILED,
     "discontinued": MachineState.GONE,
     "deleted": MachineState.GONE,
     "notfound": MachineState.GONE,
 }
-"""Its words (constants of both SDKs). `unknown` is one of them too, and means what ours does."""
+"""Its words, those that its SDKs have beside the documents too. `unknown` is one of them, and means what ours does."""
 
 _CARDS = {
+    "A100": "a100-80",
+    "A100.40S": "a100-40",
     "H100": "h100",
     "H200": "h200",
     "B200": "b200",
@@ -50,8 +53,8 @@ _CARDS = {
     "RTX6000ADA": "rtx-6000-ada",
     "RTXPRO6000": "rtx-pro-6000",
 }
-"""The middle of an instance type (`1H100.80S.30V`) → our card. `A100` is two cards, told apart by their memory."""
-_TYPE = re.compile(r"(\d+)([A-Z][A-Z0-9]*)\.")
+"""What stands after the count in an instance type (`1H100.80S.30V`), with its form where that matters → our card."""
+_TYPE = re.compile(r"(\d+)([A-Z][A-Z0-9]*)(?:\.(\d+S))?\.")
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
 
@@ -81,9 +84,9 @@ def machine(row: Mapping[str, Any]) -> Machine:
 
 
 def run_id(row: Mapping[str, Any]) -> str | None:
-    """From the host's name, the description, or the tag, whichever still has it."""
+    """From a name, the description, or the tag, whichever still has it. Of instances, volumes and scripts."""
     tags = [tag.get("value") for tag in row.get("tags") or () if isinstance(tag, Mapping) and tag.get("key") == TAG]
-    names = [row.get("hostname"), row.get("description"), *(machine_name(str(tag)) for tag in tags)]
+    names = [row.get("hostname"), row.get("name"), row.get("description"), *(machine_name(str(tag)) for tag in tags)]
     return next((found for found in map(run_id_of, names) if found), None)
 
 
@@ -179,11 +182,14 @@ def money(value: object) -> Decimal | None:
 def card(row: Mapping[str, Any], count: int) -> str:
     """Our name of the card; empty where the catalogue has none of that name and size."""
     match = _TYPE.match(str(row["instance_type"]))
-    each = (_gigabytes(row.get("gpu_memory")) or 0) / count / _GB
-    code = match[2] if match else ""
-    name = ("a100-40" if each <= 40 else "a100-80") if code == "A100" else _CARDS.get(code, "")
-    # A variant with other memory under the same letters would be another card.
-    return name if name and 0.8 <= each * GIB / CARDS[name].memory <= 1.2 else ""
+    code, form = (match[2], match[3]) if match else ("", None)
+    name = _CARDS.get(f"{code}.{form}", _CARDS.get(code, ""))
+    if not name:
+        return ""
+    # A variant with other memory under the same letters would be another card. Of several cards some rows tell the
+    # memory of all, and some that of one.
+    told = (_gigabytes(row.get("gpu_memory")) or 0) / _GB * GIB / CARDS[name].memory
+    return name if any(0.8 <= share <= 1.2 for share in (told, told / count)) else ""
 
 
 def image(rows: Sequence[Mapping[str, Any]]) -> str | None:
@@ -200,7 +206,8 @@ def _image_rank(name: str) -> tuple[Any, ...] | None:
 def order_json(order: Order, *, image_type: str, key: str, script: str | None) -> dict[str, object]:
     """The body of `POST /instances`. Raises UsageError `offer-gone`."""
     instance_type, location, spot = parts(order.offer.id)
-    volume: dict[str, object] = {"name": order.name, "size": -(-(order.disk or DISK) // _GB)}
+    tags = [{"key": TAG, "value": order.run_id}]
+    volume: dict[str, object] = {"name": order.name, "size": -(-(order.disk or DISK) // _GB), "tags": tags}
     if spot:
         # Without it the disk of a machine that was taken back stays, and costs.
         volume["on_spot_discontinue"] = "delete_permanently"
@@ -214,10 +221,8 @@ def order_json(order: Order, *, image_type: str, key: str, script: str | None) -
         "os_volume": volume,
         "is_spot": spot,
         "contract": "SPOT" if spot else "PAY_AS_YOU_GO",
-        "tags": [{"key": TAG, "value": order.run_id}],
+        "tags": tags,
     }
-    if not spot:
-        body["pricing"] = "FIXED_PRICE"  # the one that is shown; a dynamic price moves while it runs
     if script is not None:
         body["startup_script_id"] = script
     return body
@@ -226,9 +231,9 @@ def order_json(order: Order, *, image_type: str, key: str, script: str | None) -
 def end_json(row: Mapping[str, Any]) -> dict[str, object]:
     """The body of the delete of an instance: with its OS volume, for good. What else hangs on it is only detached.
 
-    Without volumes (null) the OS volume goes too, by way of the trash: for a machine that does not know it yet.
+    Where no volumes are named the OS volume goes too, by way of the trash: for a machine that does not know it yet.
     """
-    body: dict[str, object] = {"id": [str(row["id"])], "action": "delete", "volume_ids": None}
+    body: dict[str, object] = {"id": [str(row["id"])], "action": "delete"}
     if row.get("os_volume_id"):
         body |= {"volume_ids": [str(row["os_volume_id"])], "delete_permanently": True}
     return body
@@ -261,7 +266,7 @@ def leftovers(
     found: list[Leftover] = []
     for kind, rows, billed in (("volume", volumes, True), ("script", scripts, False)):
         for row in rows:
-            whose = run_id_of(str(row.get("name") or ""))
+            whose = run_id(row)
             deleted = row.get("deleted_at") or row.get("status") in ("deleted", "deleting")
             if whose and whose.startswith(f"{owner}-") and not deleted:
                 found.append(Leftover(NAME, kind, str(row["id"]), whose, f"named {row['name']}", billed=billed))

@@ -1,4 +1,4 @@
-"""A fake Verda: `/v1`, OAuth2 tokens that end, ids as bare text, and volumes that outlive their machines.
+"""A fake Verda: `/v1`, OAuth2 tokens that end, ids as bare text, scripts in pages, volumes that outlive machines.
 
 Offers are `<instance type>@<location>`, with `@spot` for machines that may be taken back.
 """
@@ -66,7 +66,7 @@ _ORDER = {
     "startup_script_id", "volumes", "existing_volumes", "os_volume", "is_spot", "coupon", "network", "subnet",
     "private_ip", "public_ip", "tags",
 }  # fmt: skip
-"""What `POST /instances` takes, as in the Go SDK of 2026-08."""
+"""What `POST /instances` takes, by its documents and its SDKs."""
 
 
 def _error(status: int, message: str) -> dict[str, str]:
@@ -105,10 +105,10 @@ class Verda:
             ("terminate", "PUT", "/instances", self.act),
             ("leftovers", "GET", "/volumes", self.volumes),
             ("remove", "DELETE", "/volumes/{id}", self.drop_volume),
-            ("keys", "GET", "/sshkeys", lambda _asked: (200, [self._named(one) for one in self._things("key")])),
-            ("add-key", "POST", "/sshkeys", lambda asked: self._add("key", asked)),
-            ("remove", "DELETE", "/sshkeys/{id}", self.drop),
-            ("scripts", "GET", "/scripts", lambda _asked: (200, [self._named(one) for one in self._things("script")])),
+            ("keys", "GET", "/ssh-keys", lambda _asked: (200, [self._named(one) for one in self._things("key")])),
+            ("add-key", "POST", "/ssh-keys", lambda asked: self._add("key", asked)),
+            ("remove", "DELETE", "/ssh-keys/{id}", self.drop),
+            ("scripts", "GET", "/scripts", self.scripts),
             ("add-script", "POST", "/scripts", lambda asked: self._add("script", asked)),
             ("remove", "DELETE", "/scripts/{id}", self.drop),
         ]
@@ -142,7 +142,7 @@ class Verda:
         return 200, [_type(name, currency) for name in sorted({offer.split("@")[0] for offer in self.cloud.capacity})]
 
     def stock(self, asked: Request) -> tuple[int, Any]:
-        spot = asked.query.get("isSpot") == "true"
+        spot = asked.query.get("is_spot") == "true"
         found: dict[str, list[str]] = {code: [] for code in PLACES}
         for offer, left in self.cloud.capacity.items():
             name, place, *kind = offer.split("@")
@@ -152,7 +152,7 @@ class Verda:
 
     def images(self, asked: Request) -> tuple[int, Any]:
         if asked.query.get("instance_type") not in TYPES:
-            raise _refuse(400, "unknown instance type")
+            raise _refuse(404, "Instance type not found")
         rows = [{"id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)), "name": name, "image_type": name} for name in IMAGES]
         extra = {"is_default": False, "is_cluster": False, "details": [], "category": "ubuntu"}
         cluster = {"id": "c", "name": "c", "image_type": "ubuntu-26.04-cuda-13.9-open-docker"} | extra
@@ -177,8 +177,9 @@ class Verda:
         )  # fmt: skip
         volume = body["os_volume"]
         machine.data["os_volume_id"] = self.cloud.put(
-            "volume", volume["name"], identity=str(uuid.uuid4()), machine=machine.id, size=volume["size"]
-        ).id
+            "volume", volume["name"], identity=str(uuid.uuid4()), machine=machine.id, size=volume["size"],
+            tags=_tags({tag["key"]: tag["value"] for tag in volume.get("tags", [])}),
+        ).id  # fmt: skip
         return Reply(202, machine.id.encode())
 
     def listed(self, _asked: Request) -> tuple[int, Any]:
@@ -192,8 +193,10 @@ class Verda:
 
     def act(self, asked: Request) -> tuple[int, Any]:
         body = asked.body
-        if body["action"] != "delete" or not isinstance(body["id"], list):
+        if body["action"] != "delete":
             raise _refuse(400, "action is not valid")
+        if all((one := self.cloud.machines.get(identity)) is None or not one.alive for identity in body["id"]):
+            raise _refuse(404, "Instance not found")
         told = [self._delete(one, body.get("volume_ids"), bool(body.get("delete_permanently"))) for one in body["id"]]
         return (202 if all(row["status"] == "success" for row in told) else 207), told
 
@@ -218,10 +221,18 @@ class Verda:
             {
                 "id": one.id, "name": one.name, "size": one.data.get("size", 100), "type": "NVMe", "is_os_volume": True,
                 "status": "attached" if one.machine else "detached", "instance_id": one.machine, "deleted_at": None,
-                "location": "FIN-01", "created_at": _when(self.cloud.clock()),
+                "location": "FIN-01", "created_at": _when(self.cloud.clock()), "tags": one.data.get("tags", []),
             }
             for one in self._things("volume")
         ]  # fmt: skip
+
+    def scripts(self, asked: Request) -> Reply:
+        """The newest first, in pages of ten unless the query asks for more."""
+        part, number = asked.query.get("name", ""), int(asked.query.get("page", "1"))
+        wide = min(int(asked.query.get("pageSize", "10")), 100)
+        found = [self._named(one) for one in reversed(self._things("script")) if part in one.name]
+        heads = {"x-page": str(number), "x-page-size": str(wide), "x-total-count": str(len(found))}
+        return Reply(200, found[(number - 1) * wide : number * wide], heads)
 
     def drop_volume(self, asked: Request) -> Reply:
         thing = self._have("volume", asked.params["id"], status=404)
@@ -233,7 +244,7 @@ class Verda:
         return Reply(202)
 
     def drop(self, asked: Request) -> Reply:
-        kind = "key" if asked.path.startswith("/v1/sshkeys/") else "script"
+        kind = "key" if asked.path.startswith("/v1/ssh-keys/") else "script"
         self.cloud.drop(self._have(kind, asked.params["id"], status=404).id)
         return Reply(200)
 
@@ -256,7 +267,7 @@ class Verda:
 
 
 def _checked(body: Any) -> dict[str, Any]:
-    wanted = {"instance_type", "image", "hostname", "description", "location_code", "ssh_key_ids"}
+    wanted = {"instance_type", "image", "hostname", "location_code", "ssh_key_ids"}
     if not isinstance(body, dict) or wanted - set(body) or set(body) - _ORDER:
         raise _refuse(400, f"invalid property: {sorted(set(body) ^ wanted) if isinstance(body, dict) else body}")
     if not body["ssh_key_ids"]:
@@ -285,7 +296,7 @@ def _instance(machine: FakeMachine) -> dict[str, Any]:
         "is_spot": bool(kind), "ssh_key_ids": machine.payload.get("ssh_key_ids", []),
         "startup_script_id": machine.payload.get("startup_script_id"), "image": machine.payload.get("image"),
         "contract": machine.payload.get("contract"), "pricing": machine.payload.get("pricing"), "volume_ids": [],
-        "tags": [{"id": key, "key": key, "value": value} for key, value in machine.tags.items()],
+        "tags": _tags(machine.tags),
     }  # fmt: skip
 
 
@@ -303,6 +314,10 @@ def _type(name: str, currency: str) -> dict[str, Any]:
         "price_per_hour": price, "spot_price": spot, "dynamic_price": price, "max_dynamic_price": price,
         "serverless_price": None, "serverless_spot_price": None, "currency": currency,
     }  # fmt: skip
+
+
+def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"id": f"tag_{key}", "key": key, "value": value} for key, value in tags.items()]
 
 
 def _when(seconds: float) -> str:
