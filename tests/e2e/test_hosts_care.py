@@ -53,6 +53,14 @@ def test_a_host_from_bare_to_bare(homes: Callable[[], Lyc], lab: Lab, machines: 
     assert machine.shell(LEFT) == "", "to look at a host changes nothing there"
     assert lyc.error("hosts", "prune", "gpu1", code=1)["hint"].startswith("lyc hosts prepare gpu1")
 
+    closed = machine.root / "etc/ssh/sshd_config.d/closed.conf"
+    closed.write_text("AllowTcpForwarding no\n")
+    machine.restart_sshd()
+    assert lyc.error("hosts", "prepare", "gpu1", code=1)["ref"] == "no-forwarding"
+    assert machine.shell(LEFT) == ""
+    closed.unlink()
+    machine.restart_sshd()
+
     assert lyc.json("hosts", "prepare", "gpu1")["changed"]
     again = lyc.run("hosts", "prepare", "gpu1")
     assert again.stderr == "✓ gpu1 was prepared already\n"

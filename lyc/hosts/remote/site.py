@@ -16,6 +16,7 @@ from lyc.errors import Failed, LycError
 from lyc.hosts.remote.bootstrap import Bootstrap, Prepared, agent_of
 from lyc.hosts.remote.calls import Agent, naming
 from lyc.hosts.remote.egress import Egress
+from lyc.hosts.remote.forwarding import check_forwarding
 from lyc.hosts.remote.images import RemoteImages
 from lyc.hosts.remote.mirror import identity_of
 from lyc.hosts.remote.supervisor import RemoteSupervisor
@@ -129,7 +130,9 @@ class RemoteSite:
         return Path(self.reach.agent().root / "compiled")
 
     def prepare(self, say: Callable[[str], None]) -> bool:
-        """See the port. Raises what `Bootstrap.run` does."""
+        """See the port. Raises what `Bootstrap.run` and, the first time, `check_forwarding` do."""
+        if self.reach.known.prepared() is None:
+            check_forwarding(self.reach.remote.target, self.name)
         bootstrap = self._bootstrap()
         with naming(self.name):
             bootstrap.run(say)
