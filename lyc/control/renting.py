@@ -56,7 +56,16 @@ class Pace:
 class Renter:
     """Rents for deploys, one at a time for each."""
 
-    def __init__(self, deps: Deps, rentals: Rentals, market: Market, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        deps: Deps,
+        rentals: Rentals,
+        market: Market,
+        pace: Pace | None = None,
+        pause: Callable[[float], object] | None = None,
+    ) -> None:
+        """pause: waits so many seconds."""
+        self._pause = pause or threading.Event().wait
         self._deps = deps
         self._rentals = rentals
         self._market = market
@@ -125,7 +134,7 @@ class Renter:
         """
         until = rental.intended_at + (spec.rent.ready_timeout or READY_SECONDS)
         provider = self._deps.accounts.open(rental.provider)
-        waited = threading.Event()
+        rental = self._claimed(rental)
         while True:
             cancelled()
             rental = self._deps.store.rental(rental.run_id) or rental
@@ -159,31 +168,60 @@ class Renter:
                     why=f"it is {machine.word if machine else 'not in the list'}",
                     hint="it is being given back; lyc deploy again tries another, --ready-timeout waits longer",
                 )
-            waited.wait(self._pace.reach if rental.address else self._pace.ask)
+            self._pause(self._pace.reach if rental.address else self._pace.ask)
+
+    def _claimed(self, rental: Rental) -> Rental:
+        """As it is now, and newer than whatever was read before somebody wanted it again: see `Rentals`."""
+
+        def touched(now: Rental) -> Rental | None:
+            return replace(now, updated_at=self._deps.clock()) if now.state is RentalState.RENTED else None
+
+        return self._changed(rental, touched)
 
     def release(self, rental: Rental, reason: str, error: LycError | None = None) -> None:
         """It shall go, and goes at the next visit, which begins now."""
-        now = self._deps.store.rental(rental.run_id) or rental
-        if now.state in (RentalState.INTENDED, RentalState.RENTED):
-            gone = released(now, reason, self._deps.clock(), error.document() if error else None)
-            self._deps.store.change_rental(gone, now.state)
+
+        def given_up(now: Rental) -> Rental | None:
+            if now.state not in (RentalState.INTENDED, RentalState.RENTED):
+                return None
+            return released(now, reason, self._deps.clock(), error.document() if error else None)
+
+        self._changed(rental, given_up)
         self._rentals.wake()
 
+    def _changed(self, rental: Rental, change: Callable[[Rental], Rental | None]) -> Rental:
+        """Make a change to the rental as it is, whoever else changes it at the same time; None = there is nothing to
+        change. What is stored then.
+        """
+        while True:
+            now = self._deps.store.rental(rental.run_id) or rental
+            after = change(now)
+            if after is None or self._deps.store.change_rental(after, now):
+                return after or now
+
     def _created(self, provider: Provider, rental: Rental, order: Order) -> Rental:
-        store, clock = self._deps.store, self._deps.clock
+        clock = self._deps.clock
         try:
             machine = provider.create(order)
         except LycError as error:
             self._market.forget(rental.provider)
+            ref, document = error.ref, error.document()
+
+            def refused(now: Rental) -> Rental | None:
+                if now.state is RentalState.INTENDED:
+                    return never(now, ref, clock(), document)
+                # One was seen in the list all the same, if only for the moment until it was taken back.
+                return released(now, ref, clock(), document) if now.state is RentalState.RENTED else None
+
             if _certain(error):
-                store.change_rental(never(rental, error.ref, clock(), error.document()), rental.state)
+                if self._changed(rental, refused).state is not RentalState.REFUSED:
+                    self._rentals.wake()
                 raise
             log.warning("creating %s: %s; whether it was created is not known", rental.run_id, error)
             found = self._find(provider, rental)
             if found is None:
                 # Nobody knows. Should it turn up yet, it shall go: another will have been taken by then.
-                store.change_rental(released(rental, "create-unknown", clock(), error.document()), rental.state)
-                self._rentals.wake()
+                self.release(rental, "create-unknown", error)
                 raise NoFit(
                     "create-unknown",
                     f"{provider.capabilities.title} did not answer, and shows no machine",
@@ -195,7 +233,7 @@ class Renter:
 
     def _find(self, provider: Provider, rental: Rental) -> Machine | None:
         """What a create with a lost answer has made, once it is shown."""
-        waited, until = threading.Event(), self._deps.clock() + provider.capabilities.settle
+        until = self._deps.clock() + provider.capabilities.settle
         while True:
             try:
                 mine = [one for one in provider.list_owned(self._rentals.owner) if one.run_id == rental.run_id]
@@ -204,7 +242,7 @@ class Renter:
                 mine = []
             if mine or self._deps.clock() >= until:
                 return mine[0] if mine else None
-            waited.wait(self._pace.ask)
+            self._pause(self._pace.ask)
 
     def _look(self, provider: Provider, rental: Rental) -> Machine | None:
         try:
@@ -226,7 +264,7 @@ class Renter:
             rental.state,
         ):
             return rental
-        stored = self._deps.store.change_rental(now, rental.state)
+        stored = self._deps.store.change_rental(now, rental)
         return now if stored else self._deps.store.rental(rental.run_id) or now
 
     def _reached(self, rental: Rental) -> Host | None:
@@ -256,7 +294,13 @@ class Renter:
         watched = facts.systemd is not None and facts.sudo == "free"
         host = replace(host, fingerprints=access.trusted(host), lease_seconds=LEASE_SECONDS if watched else None)
         store.put_host(KnownHost(host, facts, None, facts.looked_at))
-        store.change_rental(replace(rental, host=host.name, updated_at=self._deps.clock()), rental.state)
+
+        def named(now: Rental) -> Rental | None:
+            still = now.state is RentalState.RENTED and now.machine == rental.machine
+            return replace(now, host=host.name, updated_at=self._deps.clock()) if still else None
+
+        if self._changed(rental, named).host != host.name:
+            return None  # it was given up meanwhile; its host goes with it
         log.info("rented %s as %s", rental.run_id, host.name)
         return host
 

@@ -15,10 +15,16 @@ from lyc.renting.transitions import OPEN, Signal, after
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Store the rental as `rental`, if it is still in `was`."""
+    """Store the rental as `rental`, if it is still as it `was`. Where it is not, nothing more is done about it: what
+    followed was decided on what is not true any more.
+    """
 
     rental: Rental
-    was: RentalState
+    was: Rental
+
+    @property
+    def run_id(self) -> str:
+        return self.rental.run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,9 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Ask the provider for this very machine: it is not in the list any more."""
+    """Ask the provider for this very machine: it is not in the list (any more). Gone is only what it says is gone; one
+    that it tells of is judged as if it had been in the list, for somebody may have renamed it.
+    """
 
     run_id: str
 
@@ -52,6 +60,7 @@ class Known:
 
 
 Step = Move | Terminate | Confirm
+_OF_NO_USE = (MachineState.FAILED, MachineState.ENDING)
 
 
 def settle(machines: Sequence[Machine], known: Known, now: float) -> tuple[Step, ...]:
@@ -64,7 +73,7 @@ def settle(machines: Sequence[Machine], known: Known, now: float) -> tuple[Step,
             found.setdefault(machine.run_id, []).append(machine)
     steps: list[Step] = []
     for run_id in sorted(found.keys() - known.rentals.keys()):
-        steps += [Terminate(one.id, run_id, "unknown-to-lyc") for one in found[run_id]]
+        steps += _ended(found[run_id], run_id, "unknown-to-lyc")
     for run_id, rental in sorted(known.rentals.items()):
         steps += _one(rental, found.get(run_id, []), known, now)
     return tuple(steps)
@@ -115,33 +124,44 @@ def never(rental: Rental, reason: str, now: float, error: dict[str, object] | No
 
 
 def _one(rental: Rental, machines: list[Machine], known: Known, now: float) -> list[Step]:
-    state, was = rental.state, rental.state
-    steps: list[Step] = []
-    if state not in OPEN:
+    if rental.state not in OPEN:
         if not machines:
             return []
-        late = replace(told(rental, machines[0], now), reason=rental.reason or "turned-up-late")
-        return [Move(late, was), *(Terminate(one.id, rental.run_id, "turned-up-late") for one in machines)]
+        first, *others = sorted(machines, key=lambda one: (one.id != rental.machine, one.id))
+        late = told(_besides(rental, [one.id for one in others], first.id), first, now)
+        late = replace(late, reason=rental.reason or "turned-up-late")
+        return [Move(late, rental), *_ended(machines, rental.run_id, "turned-up-late")]
+    was = rental
     mine, others = _first(rental, machines)
-    # Two machines of one run: the create was carried out twice. The second serves nobody.
-    steps += [Terminate(one.id, rental.run_id, "created-twice") for one in others]
+    rental = _besides(rental, [one.id for one in others], rental.machine)
     if mine is not None and (rental.machine is None or _news(rental, mine)):
         rental = told(rental, mine, now)
-        steps.append(Move(rental, was))
-        was = rental.state
+    steps: list[Step] = [] if rental == was else [Move(rental, was)]
+    # Two machines of one run: the create was carried out twice. The second serves nobody.
+    steps += _ended(others, rental.run_id, "created-twice")
     if mine is None and rental.machine is None:
         return steps + _unheard(rental, known, now)
     if mine is None:
-        return [*steps, Confirm(rental.run_id)]
+        # As long as any machine of it stands, it is not gone.
+        return steps if others else [*steps, Confirm(rental.run_id)]
     if rental.state is RentalState.RENTED:
         failed = mine.state is MachineState.FAILED
         if rental.run_id in known.wanted and not failed:
             return steps
+        was = rental
         rental = released(rental, "failed-at-provider" if failed else "unused", now, _failure(mine) if failed else None)
         steps.append(Move(rental, was))
-    if rental.state is RentalState.RELEASING and mine.state is not MachineState.ENDING:
-        steps.append(Terminate(mine.id, rental.run_id, rental.reason))
-    return steps
+    return [*steps, *_ended([mine], rental.run_id, rental.reason)]
+
+
+def _ended(machines: Iterable[Machine], run_id: str, why: str) -> list[Step]:
+    return [Terminate(one.id, run_id, why) for one in machines if one.state is not MachineState.ENDING]
+
+
+def _besides(rental: Rental, others: Iterable[str], mine: str | None) -> Rental:
+    """The rental with all further machines that its run id was ever seen to have, beside `mine`."""
+    ever = {*rental.extra, *others, *([rental.machine] if rental.machine else [])} - {mine}
+    return replace(rental, extra=tuple(sorted(ever)))
 
 
 def _unheard(rental: Rental, known: Known, now: float) -> list[Step]:
@@ -149,15 +169,15 @@ def _unheard(rental: Rental, known: Known, now: float) -> list[Step]:
     if rental.run_id in known.creating or now - rental.updated_at < known.settle:
         return []
     if rental.state is RentalState.RELEASING:
-        return [Move(vanished(rental, now), rental.state)]
-    return [Move(never(rental, "never-appeared", now, rental.error), rental.state)]
+        return [Move(vanished(rental, now), rental)]
+    return [Move(never(rental, "never-appeared", now, rental.error), rental)]
 
 
 def _first(rental: Rental, machines: list[Machine]) -> tuple[Machine | None, list[Machine]]:
     """(the machine of a rental, further ones of the same run)."""
     if not machines:
         return None, []
-    ranked = sorted(machines, key=lambda one: (one.id != rental.machine, one.state is MachineState.FAILED, one.id))
+    ranked = sorted(machines, key=lambda one: (one.id != rental.machine, one.state in _OF_NO_USE, one.id))
     mine = ranked[0] if rental.machine in (None, ranked[0].id) else None
     return mine, ranked[1:] if mine else ranked
 

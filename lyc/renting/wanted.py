@@ -36,8 +36,7 @@ def why_not(rental: Rental, use: Use, now: float) -> str | None:
         return "ttl"  # it should have been taken down by now, whatever keeps that
     mine = [one for one in use.replicas if rental.host is not None and one.host == rental.host]
     live = [one for one in mine if one.state not in _ENDED]
-    if rental.deployment in use.deploying and rental.state in (RentalState.INTENDED, RentalState.RENTED):
-        return None
+    deploying = rental.deployment in use.deploying and rental.state in (RentalState.INTENDED, RentalState.RENTED)
     deployment = use.deployments.get(rental.deployment)
     patience = use.patience.get(rental.deployment, READY_SECONDS)
     if live:
@@ -45,6 +44,8 @@ def why_not(rental: Rental, use: Use, now: float) -> str | None:
         since = max([rental.intended_at, *(one.updated_at for one in live)])
         serving = any(one.state in (ReplicaState.READY, ReplicaState.DRAINING) for one in live)
         return "never-ready" if not serving and now - since > patience else None
+    if deploying:
+        return None
     if deployment is None or deployment.stopping:
         return "down"
     if rental.host is None or use.targets.get(rental.deployment) != rental.host:

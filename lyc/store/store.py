@@ -24,6 +24,21 @@ from lyc.store import schema
 from lyc.store.rows import from_row, to_column, to_row
 
 BUSY_SECONDS = 15.0
+_CHANGING = (
+    "state",
+    "updated_at",
+    "machine",
+    "host",
+    "address",
+    "port",
+    "user",
+    "billed_from",
+    "billed_until",
+    "reason",
+)
+"""Columns of a rental by which one that was changed is told. What is nested is not among them: an older lyc may have
+written the same in another way.
+"""
 
 
 class Store:
@@ -266,12 +281,18 @@ class Store:
         with self._write() as connection:
             connection.execute(insert(schema.RENTALS).values(to_row(rental)))
 
-    def change_rental(self, rental: Rental, was: RentalState) -> bool:
-        """Store it if its state is still `was`; whether it was. Two threads never undo one another's move."""
+    def change_rental(self, rental: Rental, was: RentalState | Rental) -> bool:
+        """Store it if it is still as it `was`, as a whole or in its state; whether it was. Two threads never undo what
+        the other one did.
+        """
         table = schema.RENTALS
+        kept = [table.c.state == was]
+        if isinstance(was, Rental):
+            before = to_row(was)
+            kept = [table.c[name].is_not_distinct_from(before[name]) for name in _CHANGING]
         with self._write() as connection:
             found = connection.execute(
-                update(table).where(table.c.run_id == rental.run_id, table.c.state == was).values(to_row(rental))
+                update(table).where(table.c.run_id == rental.run_id, *kept).values(to_row(rental))
             )
             return found.rowcount == 1
 
