@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lyc.errors import UsageError
-from lyc.providers.verda import CAPABILITIES, translate
+from lyc.providers.verda import CAPABILITIES, market, translate
 from lyc.records.rental import MachineState, Offer, Order
 
 SHAPES: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "verda.json").read_text())
@@ -24,9 +24,9 @@ def order(offer: str = "1H100.80S.30V@FIN-01", **more: Any) -> Order:
 
 
 def offers() -> dict[str, Offer]:
-    places = translate.places(SHAPES["locations"], CAPABILITIES.regions)
-    stock = translate.stock(SHAPES["availability"])
-    sold = translate.offers(SHAPES["instance_types"], places, {False: stock, True: {}}, now=5.0)
+    places = market.places(SHAPES["locations"], CAPABILITIES.regions)
+    stock = market.stock(SHAPES["availability"])
+    sold = market.offers(SHAPES["instance_types"], places, {False: stock, True: {}}, now=5.0)
     return {offer.id: offer for offer in sold}
 
 
@@ -75,7 +75,7 @@ def test_a_place_has_the_country_that_is_said_else_the_documented_one_else_none(
     ],
 )
 def test_cards(name: str, gigabytes: int, count: int, card: str):
-    assert translate.card({"instance_type": name, "gpu_memory": {"size_in_gigabytes": gigabytes}}, count) == card
+    assert market.card({"instance_type": name, "gpu_memory": {"size_in_gigabytes": gigabytes}}, count) == card
 
 
 def test_an_instance():
@@ -148,7 +148,7 @@ def test_a_spot_order_leaves_no_disk_behind_and_disks_are_rounded_up():
 @pytest.mark.parametrize("offer", ["", "H100", "H100@", "@FIN-01", "H100@FIN-01@later", "a@b@spot@spot"])
 def test_an_offer_that_is_none(offer: str):
     with pytest.raises(UsageError) as caught:
-        translate.parts(offer)
+        market.parts(offer)
     assert caught.value.ref == "offer-gone"
 
 
@@ -189,8 +189,8 @@ def test_ids_come_as_text(answer: object, identity: str | None):
 
 
 def test_the_image():
-    assert translate.image(SHAPES["images"]) == "ubuntu-24.04-cuda-13.0-open-docker"
-    assert translate.image(SHAPES["images"][:1]) is None
+    assert market.image(SHAPES["images"]) == "ubuntu-24.04-cuda-13.0-open-docker"
+    assert market.image(SHAPES["images"][:1]) is None
 
 
 def test_leftovers():
@@ -207,4 +207,4 @@ def test_leftovers():
     ("value", "amount"), [("1.99", "1.99"), (1.99, "1.99"), (None, None), ("0.00", None), ("-", None)]
 )
 def test_money(value: object, amount: str | None):
-    assert translate.money(value) == (None if amount is None else Decimal(amount))
+    assert market.money(value) == (None if amount is None else Decimal(amount))

@@ -37,7 +37,7 @@ CAPABILITIES = Capabilities(
         Credential(CLIENT_ID, "client id of the cloud API credentials", secret=False),
         Credential(CLIENT_SECRET, "client secret of the cloud API credentials"),
     ),
-    credentials_page="https://console.verda.com/account/credentials",
+    credentials_page="https://console.verda.com",
     regions={
         "FIN-01": Region("FI", "Finland 1"),
         "FIN-02": Region("FI", "Finland 2"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from lyc.errors import LycError, NoFit, NotAuthorised
 from lyc.providers.http import Refused
-from lyc.providers.verda import CAPABILITIES, translate
+from lyc.providers.verda import CAPABILITIES, market, translate
 from lyc.providers.verda.api import Pause, VerdaApi
 from lyc.records.rental import Billed, Capabilities, Leftover, Machine, MachineState, Offer, Order, machine_name
 from lyc.records.secret import Secret
@@ -56,15 +56,15 @@ class VerdaProvider:
             types = pool.submit(self._api.instance_types, self._currency)
             places = pool.submit(self._api.locations)
             stock = {spot: pool.submit(self._api.availability, spot=spot) for spot in (False, True)}
-            return translate.offers(
+            return market.offers(
                 types.result(),
-                translate.places(places.result(), CAPABILITIES.regions),
-                {spot: translate.stock(answer.result()) for spot, answer in stock.items()},
+                market.places(places.result(), CAPABILITIES.regions),
+                {spot: market.stock(answer.result()) for spot, answer in stock.items()},
                 now=self._clock(),
             )
 
     def create(self, order: Order) -> Machine:
-        instance_type, location, _spot = translate.parts(order.offer.id)
+        instance_type, location, _spot = market.parts(order.offer.id)
         image = self._image(instance_type, order.offer.id)
         key, script = self._key(order), self._script(order)
         try:
@@ -151,7 +151,7 @@ class VerdaProvider:
 
     def _image(self, instance_type: str, offer: str) -> str:
         try:
-            found = translate.image(self._api.images(instance_type))
+            found = market.image(self._api.images(instance_type))
         except Refused:
             found = None
         if found is None:
@@ -197,14 +197,14 @@ class VerdaProvider:
             if error.status == 402:
                 what, why = "Verda lets this account rent nothing more", f"its balance is too low: {error.text}"
                 raise NoFit("quota-exceeded", what, why=why, where=offer, hint="lyc providers check verda") from None
-            self._check_sold(translate.parts(offer)[0], offer)
+            self._check_sold(market.parts(offer)[0], offer)
             raise self._api.http.refusal(error, "/instances") from None
 
     def _check_sold(self, instance_type: str, offer: str) -> None:
         """Raises UsageError `offer-gone` when the price list has no such type any more."""
         with self._understood("/instance-types"):
             if all(row["instance_type"] != instance_type for row in self._api.instance_types("usd")):
-                raise translate.gone(offer)
+                raise market.gone(offer)
 
     @contextlib.contextmanager
     def _understood(self, path: str) -> Iterator[None]:
