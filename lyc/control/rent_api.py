@@ -49,6 +49,8 @@ class LoginRequest(BaseModel):
 
 
 class CheckRequest(BaseModel):
+    """A question to a provider, with the caller's own credentials over those that are kept."""
+
     credentials: Credentials = Field(default_factory=dict, repr=False)
 
 
@@ -60,6 +62,8 @@ class BudgetRequest(BaseModel):
 
 
 class SweepRequest(BaseModel):
+    """A look at all providers. dry_run: nothing is ended or removed."""
+
     dry_run: bool = False
 
 

@@ -27,7 +27,7 @@ from lyc.records.deployment import DeploymentSpec
 from lyc.records.host import Host, KnownHost
 from lyc.records.model import ModelFacts
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
-from lyc.records.rental import Machine, MachineState, Offer, Order, Rental, RentalState
+from lyc.records.rental import Capabilities, Machine, MachineState, Offer, Order, Rental, RentalState
 from lyc.records.wish import Wish
 from lyc.renting.choice import Candidate, Choice, rank
 from lyc.renting.rules import refuse
@@ -119,7 +119,7 @@ class Renter:
             run_id=rental.run_id,
             offer=offer,
             public_key=public,
-            boot_script=boot_script(READY_SECONDS + LEASE_SECONDS) if capabilities.boot_script else None,
+            boot_script=boot_script(READY_SECONDS + LEASE_SECONDS, capabilities),
             disk=disk,
             time_limit=spec.rent.ttl,
         )
@@ -291,7 +291,8 @@ class Renter:
         except (Unreachable, NotAuthorised, Failed) as error:  # cloud-init puts the key there after sshd has started
             log.info("waiting for %s: %s", host.name, error)
             return None
-        watched = facts.systemd is not None and facts.sudo == "free"
+        # Who watches over the lease: a timer of systemd, or what a pod was started with (`lyc.agent.lease`).
+        watched = facts.sudo == "free" and (facts.systemd is not None or capabilities.container)
         host = replace(host, fingerprints=access.trusted(host), lease_seconds=LEASE_SECONDS if watched else None)
         store.put_host(KnownHost(host, facts, None, facts.looked_at))
 
@@ -312,9 +313,15 @@ class Renter:
         return True
 
 
-def boot_script(seconds: float) -> str:
-    """Run as root at the first start: a machine that nobody ever reaches ends by itself. A lease calls it off."""
-    return f"#!/bin/sh\nsystemd-run --unit={UNCLAIMED} --on-active={seconds:.0f} systemctl poweroff\n"
+def boot_script(seconds: float, capabilities: Capabilities) -> str | None:
+    """Run as root at the first start: a machine that nobody ever reaches ends by itself. A lease calls it off.
+
+    None where the provider runs no such script.
+    """
+    if not capabilities.boot_script:
+        return None
+    off = f"systemd-run --unit={UNCLAIMED} --on-active={seconds:.0f} systemctl poweroff"
+    return f"#!/bin/sh\n{f'shutdown -P +{seconds / 60:.0f}' if capabilities.container else off}\n"
 
 
 def _certain(error: LycError) -> bool:

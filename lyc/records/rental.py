@@ -40,7 +40,9 @@ class Capabilities:
     boot_script: runs `Order.boot_script` as root at the first start. granularity, minimum: spans that are billed in
     whole, and the least one. settle: how long after a lost answer to a create the machine may still turn up in the
     list. spot: sells machines that it may take back. stops_free: a machine that is powered off from within costs
-    nothing. regions: by the provider's own name. user: account to log in as. pages: where each claim was read.
+    nothing. container: its machines are containers without systemd, in which our own start command watches over the
+    lease and over the first hour. regions: by the provider's own name. user: account to log in as. pages: where each
+    claim was read.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Capabilities:
     boot_script: bool = False
     spot: bool = False
     stops_free: bool = False
+    container: bool = False
     granularity: int = 3600
     minimum: int = 0
     settle: float = 120.0
@@ -70,7 +73,8 @@ class Offer:
 
     id: the provider's own words, enough for it to create this very kind there (opaque; stable between two listings).
     card: name in the catalogue of GPUs; empty = a card that lyc does not know; `cpu` = a machine without any, for small
-    models. product: as the provider calls it. count: cards in the machine. per_hour: of the whole machine, without tax. country: ISO code, empty = unknown.
+    models. product: as the provider calls it. count: cards in the machine. per_hour: of the whole machine, without tax.
+    country: ISO code, empty = unknown.
     stock: machines left, 0 = sold out, None = the provider does not say. disk: bytes that come with it, None = unknown.
     vcpus, memory (bytes): None = unknown. spot: may be taken back. seen_at: when the provider said so.
     """

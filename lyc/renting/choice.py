@@ -34,6 +34,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
+    """An offer that may not be taken, or on which the model does not fit, and why."""
+
     offer: Offer
     reason: Reason
 

@@ -36,6 +36,7 @@ CAPABILITIES = Capabilities(
     spot=True,
     # A pod that powers off gives itself back (`start`); without a volume of its own nothing is left to pay for.
     stops_free=True,
+    container=True,
     granularity=1,
     pages=(
         "https://docs.runpod.io/api-reference/pods/POST/pods",
