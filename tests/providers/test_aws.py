@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
@@ -450,3 +452,31 @@ def test_a_machine_has_the_address_of_a_host_that_answers(server: moto.Moto) -> 
         rig.provider.terminate(made.id)
         assert ended == [order.name]
         rig.provider.close()
+
+
+# -- what it may do
+
+
+def test_the_page_names_what_an_account_must_allow(account: Account) -> None:
+    """Every action that a life of a machine takes, and none that nothing takes."""
+    page = (Path(__file__).parents[2] / "docs" / "aws.md").read_text(encoding="utf-8")
+    policy = json.loads(re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0])
+    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    made = account.provider.create(account.rig.order(account.offer(SPOT)))
+    account.rig.faults.add(Fault("create", "lose"))
+    lost = account.rig.order(account.offer(G5))
+    for _ in range(2):
+        with suppress(Unreachable):
+            account.provider.create(lost)
+    account.provider.get(made.id)
+    account.provider.account()
+    account.rig.litter(f"{OWNER}-0000beef")
+    for machine in account.provider.list_owned(OWNER):
+        account.provider.terminate(machine.id)
+    for leftover in account.provider.leftovers(OWNER):
+        account.provider.remove(leftover)
+    done = {aws.action_of(call.body, call.headers) for call in account.cloud.calls}
+    services = {"GetProducts": "pricing:GetProducts"}
+    # Tags at launch need CreateTags, and everybody may ask who they are.
+    needed = {services.get(action, f"ec2:{action}") for action in done - {"GetCallerIdentity"}} | {"ec2:CreateTags"}
+    assert needed == allowed

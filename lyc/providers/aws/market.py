@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,11 +25,14 @@ def on_sale(aws: Aws, region: str, now: float) -> list[Offer]:
     if not kinds:
         return []
     names = sorted(str(kind["InstanceType"]) for kind in kinds)
-    spot = aws.pages(
-        "ec2", region, "describe_spot_price_history", "SpotPriceHistory",
-        InstanceTypes=names, ProductDescriptions=["Linux/UNIX"], StartTime=datetime.fromtimestamp(now, UTC),
-    )  # fmt: skip
-    return offers(region, kinds, prices(_products(aws, region, names)), spot, now)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="lyc-aws-prices") as pool:
+        listed = pool.submit(lambda: prices(_products(aws, region, names)))
+        # From now on: the price that is in force, of each kind and zone.
+        spot = list(aws.pages(
+            "ec2", region, "describe_spot_price_history", "SpotPriceHistory",
+            InstanceTypes=names, ProductDescriptions=["Linux/UNIX"], StartTime=datetime.fromtimestamp(now, UTC),
+        ))  # fmt: skip
+        return offers(region, kinds, listed.result(), spot, now)
 
 
 def _products(aws: Aws, region: str, kinds: Sequence[str]) -> Iterator[Any]:

@@ -234,9 +234,14 @@ def _op(asked: Request) -> str:
     return _OPS.get(action, action)
 
 
+def action_of(body: object, headers: Mapping[str, str]) -> str:
+    """What a request is for, as permissions name it: `RunInstances`."""
+    told = body.get("Action", "") if isinstance(body, Mapping) else ""
+    return headers.get("x-amz-target", "").rpartition(".")[2] or str(told)
+
+
 def _action(asked: Request) -> str:
-    target = asked.headers.get("x-amz-target", "")
-    return target.rpartition(".")[2] or str((asked.body or {}).get("Action", ""))
+    return action_of(asked.body, asked.headers)
 
 
 def _region(asked: Request) -> str:
