@@ -71,6 +71,7 @@ def parts(offer: str, zones: Mapping[str, Region]) -> tuple[str, str]:
 
 
 def gone(offer: str) -> UsageError:
+    """`offer-gone`: to be raised."""
     hint = "lyc gpus --available"
     return UsageError("offer-gone", f"Scaleway does not sell {offer!r} any more", where=offer, hint=hint)
 

@@ -45,6 +45,7 @@ def parts(offer: str) -> tuple[str, str, bool]:
 
 
 def gone(offer: str) -> UsageError:
+    """`offer-gone`: to be raised."""
     hint = "lyc gpus --available"
     return UsageError("offer-gone", f"Verda does not sell {offer!r} any more", where=offer, hint=hint)
 

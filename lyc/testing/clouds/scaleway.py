@@ -94,6 +94,7 @@ class Scaleway:
         self.page = page
 
     def app(self, *, latency: float = 0.0) -> App:
+        """Its routes; latency: seconds before each answer."""
         servers, block = "/instance/v1/zones/{zone}/servers", "/block/v1/zones/{zone}/volumes"
         products = "/instance/v1/zones/{zone}/products/servers"
         table: list[tuple[str, str, str, Callable[[Request], Any]]] = [
@@ -123,6 +124,7 @@ class Scaleway:
         return op
 
     def guard(self, asked: Request) -> Reply | None:
+        """401 without the key, 404 in a zone that there is not, 403 in another project."""
         if asked.headers.get("x-auth-token") != SECRET_KEY:
             return Reply(401, _error(401, "authentication is denied"))
         zone = re.search(r"/zones/([^/]+)/", asked.path)
@@ -137,6 +139,7 @@ class Scaleway:
         return self._page(asked, "servers", {name: _type(name) for name in here})
 
     def stock(self, asked: Request) -> Reply:
+        """In words."""
         here = {
             name: {"availability": "shortage" if self.cloud.capacity[f"{name}@{zone}"] == 0 else "available"}
             for name, zone in self._sold()
@@ -145,6 +148,7 @@ class Scaleway:
         return self._page(asked, "servers", here)
 
     def images(self, asked: Request) -> tuple[int, Any]:
+        """The one that boots from Block Storage."""
         if asked.query.get("type") != "instance_sbs":
             raise _refuse(400, "an image of another type has another volume")
         fit = asked.query.get("image_label") == LABEL
@@ -153,6 +157,7 @@ class Scaleway:
         return 200, {"local_images": rows, "total_count": len(rows)}
 
     def create(self, asked: Request) -> tuple[int, Any]:
+        """The server, stopped, with its disk."""
         body, zone = asked.body, asked.params["zone"]
         if (
             set(body) - _ORDER
@@ -187,11 +192,13 @@ class Scaleway:
         return machine
 
     def listed(self, asked: Request) -> Reply:
+        """Servers of a zone, by pages."""
         zone = asked.params["zone"]
         here = [one for one in self.cloud.machines.values() if one.alive and (one.region or ZONES[0]) == zone]
         return self._page(asked, "servers", here, show=self._server)
 
     def user_data(self, asked: Request) -> Reply:
+        """Plain text, before the start."""
         machine = self._have(asked)
         if asked.headers.get("content-type") != "text/plain" or not isinstance(asked.body, str):
             raise _refuse(400, "user data is plain text")
@@ -199,6 +206,7 @@ class Scaleway:
         return Reply(204)
 
     def act(self, asked: Request) -> tuple[int, Any]:
+        """Power on, or terminate: each in the states that allow it."""
         machine, action = self._have(asked), asked.body["action"]
         if action == "poweron":
             if machine.state is not MachineState.STOPPED:
@@ -217,6 +225,7 @@ class Scaleway:
         return 202, {"task": {"id": str(uuid.uuid4()), "description": action, "status": "pending"}}
 
     def delete(self, asked: Request) -> Reply:
+        """Of a server that is stopped."""
         machine = self._have(asked)
         if machine.state is not MachineState.STOPPED:
             raise _refuse(400, "server should be stopped")
@@ -234,11 +243,13 @@ class Scaleway:
         return self._page(asked, "volumes", here, show=self._volume, size="page_size")
 
     def label(self, asked: Request) -> tuple[int, Any]:
+        """New name and tags of a disk."""
         thing = self._disk(asked)
         thing.name, thing.data["tags"] = asked.body["name"], list(asked.body["tags"])
         return 200, self._volume(thing)
 
     def drop(self, asked: Request) -> Reply:
+        """Not while a server holds it."""
         thing = self._disk(asked)
         if self._volume(thing)["status"] == "in_use":
             raise _refuse(412, "volume is in use")

@@ -92,6 +92,7 @@ class Verda:
         self.tokens: dict[str, float] = {}
 
     def app(self, *, latency: float = 0.0) -> App:
+        """Its routes; latency: seconds before each answer."""
         table: list[tuple[str, str, str, Callable[[Request], Any]]] = [
             ("token", "POST", "/oauth2/token", self.token),
             ("account", "GET", "/balance", lambda _asked: (200, {"amount": self.funds, "currency": self.currency})),
@@ -116,6 +117,7 @@ class Verda:
         return App(self.cloud, routes, error=_error, sold_out=_sold_out, guard=self.guard, latency=latency)
 
     def guard(self, asked: Request) -> Reply | None:
+        """401 without a token that is still good."""
         if asked.path == "/v1/oauth2/token":
             return None
         token = asked.headers.get("authorization", "").removeprefix("Bearer ")
@@ -124,6 +126,7 @@ class Verda:
         return Reply(401, _error(401, "Access token is missing or invalid"))
 
     def token(self, asked: Request) -> tuple[int, Any]:
+        """A new one for the right client credentials."""
         wanted = {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
         if asked.body != wanted:
             raise _refuse(401, "client authentication failed")
@@ -142,6 +145,7 @@ class Verda:
         return 200, [_type(name, currency) for name in sorted({offer.split("@")[0] for offer in self.cloud.capacity})]
 
     def stock(self, asked: Request) -> tuple[int, Any]:
+        """The types that each place has, of spot machines or of the others."""
         spot = asked.query.get("is_spot") == "true"
         found: dict[str, list[str]] = {code: [] for code in PLACES}
         for offer, left in self.cloud.capacity.items():
@@ -151,6 +155,7 @@ class Verda:
         return 200, [{"location_code": code, "availabilities": names} for code, names in found.items()]
 
     def images(self, asked: Request) -> tuple[int, Any]:
+        """Some that fit, and one for clusters that does not."""
         if asked.query.get("instance_type") not in TYPES:
             raise _refuse(404, "Instance type not found")
         rows = [{"id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)), "name": name, "image_type": name} for name in IMAGES]
@@ -159,6 +164,7 @@ class Verda:
         return 200, [*(row | extra for row in rows), cluster | {"is_cluster": True}]
 
     def create(self, asked: Request) -> Reply:
+        """The id of the machine, as bare text; its OS volume is a thing beside it."""
         body = _checked(asked.body)
         for key in body["ssh_key_ids"]:
             self._have("key", key)
@@ -192,6 +198,7 @@ class Verda:
         return 200, _instance(machine)
 
     def act(self, asked: Request) -> tuple[int, Any]:
+        """The results of a delete, one a machine."""
         body = asked.body
         if body["action"] != "delete":
             raise _refuse(400, "action is not valid")
@@ -235,6 +242,7 @@ class Verda:
         return Reply(200, found[(number - 1) * wide : number * wide], heads)
 
     def drop_volume(self, asked: Request) -> Reply:
+        """Not while it is attached."""
         thing = self._have("volume", asked.params["id"], status=404)
         if thing.machine is not None:
             raise _refuse(400, "volume is attached to an instance")
@@ -244,6 +252,7 @@ class Verda:
         return Reply(202)
 
     def drop(self, asked: Request) -> Reply:
+        """A key or a script."""
         kind = "key" if asked.path.startswith("/v1/ssh-keys/") else "script"
         self.cloud.drop(self._have(kind, asked.params["id"], status=404).id)
         return Reply(200)
