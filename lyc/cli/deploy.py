@@ -19,7 +19,7 @@ from lyc.records.host import RENT
 
 if TYPE_CHECKING:
     from lyc.cli.proof import Proof
-    from lyc.control.documents import DeployResult, NewKeyDocument
+    from lyc.control.documents import DeployResult, NewKeyDocument, RentedDocument
     from lyc.records.deployment import DeploymentSpec
 
 EXAMPLES = """
@@ -245,6 +245,7 @@ class _Deploy:
             "model": result["model"],
             "release": result["release"],
             "host": result["host"],
+            "rented": result.get("rented"),
             "changed": result["changed"],
             "served_name": result["served_name"],
             "seconds": round(result["seconds"], 3),
@@ -256,6 +257,8 @@ class _Deploy:
             output.done(f"{result['name']} is ready: release {result['release']}, {show_duration(result['seconds'])}")
         else:
             output.done(f"{result['name']} is as wished already: nothing was changed (release {result['release']})")
+        if (rented := result.get("rented")) is not None:
+            output.done(f"{result['host']} costs {_price(rented)}; lyc down {result['name']} gives it back")
         if output.live and not output.as_json:
             output.say("")  # on a terminal talk and answer stand in one place
         output.answer(document, card(result, secret, kind=proof.kind if proof else "chat"))
@@ -290,3 +293,11 @@ class _Deploy:
             f"lyc logs {name} -f    what the engine says\n"
             f"lyc down {name}       stop it"
         )
+
+
+def _price(rented: RentedDocument) -> str:
+    from datetime import datetime
+    from decimal import Decimal
+
+    until = "" if rented["until"] is None else f", until {datetime.fromtimestamp(rented['until']).astimezone():%H:%M}"
+    return f"{Decimal(rented['per_hour']):.2f} {rented['currency']} an hour{until}"

@@ -24,9 +24,10 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give back what is rented and of no use, and remove what is left over of machines that are gone.
+    """Give back what is rented and of no use.
 
-    The controller does this by itself all the time; this does it now and says what it finds. Only what carries the mark
+    And remove what is left over of machines that are gone. The controller does this by itself all the time; this does
+    it now and says what it finds. Only what carries the mark
     of this controller is ever touched. Exits 6 where a provider could not be asked.
     """
     session = open_session(context, as_json=as_json)

@@ -80,7 +80,27 @@ class Deployer:
             "first": first,
             "served_name": name,
             "task": release.plan.task,
+            "rented": self._rented(release.spec.host),
             "seconds": self._deps.clock() - began,
+        }
+
+    def _rented(self, host: str) -> dict[str, object] | None:
+        """What its machine costs, where that is rented."""
+        rental = next((one for one in self._deps.store.rentals(open_only=True) if one.host == host), None)
+        if rental is None:
+            return None
+        offer = rental.offer
+        return {
+            "provider": rental.provider,
+            "machine": rental.machine,
+            "product": offer.product,
+            "count": offer.count,
+            "region": offer.region or None,
+            "country": offer.country or None,
+            "per_hour": str(offer.per_hour),
+            "currency": offer.currency,
+            "spot": offer.spot,
+            "until": rental.time_limit,
         }
 
     def _begin(self, name: str) -> None:

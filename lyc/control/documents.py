@@ -126,6 +126,21 @@ class DeploymentDocument(TypedDict):
     updated_at: float
 
 
+class RentedDocument(TypedDict):
+    """A machine that is paid for by the hour. per_hour: decimal text. until: when it goes back by itself (`--ttl`)."""
+
+    provider: str
+    machine: str | None
+    product: str
+    count: int
+    region: str | None
+    country: str | None
+    per_hour: str
+    currency: str
+    spot: bool
+    until: float | None
+
+
 class DeployResult(TypedDict):
     name: str
     url: str
@@ -137,6 +152,7 @@ class DeployResult(TypedDict):
     first: bool
     served_name: str
     task: str
+    rented: RentedDocument | None
     seconds: float
 
 

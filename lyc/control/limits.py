@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lyc.control.deps import Deps
+from lyc.control.layout import gateway_config
+from lyc.gateway.traffic import access_log, traffic
 from lyc.planning.catalogue import prices
 from lyc.records.deployment import ReplicaState
 from lyc.renting.budget import (
@@ -24,6 +26,8 @@ from lyc.renting.budget import (
 log = logging.getLogger(__name__)
 
 BUDGET, STOP_ORDER, SAID = "budget", "budget-stop", "budget-said"
+LOOKED_BACK, QUIET = 86400.0, 60.0
+"""Seconds: how far back the access log is read for whom nobody asks, and without a request for how long that is."""
 Down = Callable[[str], object]
 """Takes a deployment down, as `lyc down` does: what runs finishes, the machine goes back."""
 
@@ -76,14 +80,24 @@ class Limits:
             self.deps.store.set_meta(STOP_ORDER, order)
 
     def _first_to_go(self, found: Standing) -> tuple[str, ...]:
-        store = self.deps.store
-        idle = {
-            one.name: one.updated_at
-            for one in store.deployments()
-            if not any(replica.state is ReplicaState.READY for replica in store.replicas(one.name))
-        }
-        rentals = store.rentals(open_only=True)
+        rentals, idle = self.deps.store.rentals(open_only=True), self._idle_since()
         return to_stop(running(rentals, idle, found.budget.limit.currency, prices.bundled().rates), self.order())
+
+    def _idle_since(self) -> dict[str, float]:
+        """Of deployments that answer nobody: since when. Those without a ready replica, and those that nobody asks."""
+        store, now = self.deps.store, self.deps.clock()
+        begun = min((one.created_at for one in store.deployments()), default=now)
+        busy = traffic(access_log(gateway_config(self.deps.settings)), since=max(begun, now - LOOKED_BACK)).busy
+        found: dict[str, float] = {}
+        for one in store.deployments():
+            if not any(replica.state is ReplicaState.READY for replica in store.replicas(one.name)):
+                found[one.name] = one.updated_at
+            elif busy.get(one.name):
+                last = busy[one.name][-1][1]
+                found |= {one.name: last} if now - last > QUIET else {}
+            else:
+                found[one.name] = max(one.created_at, now - LOOKED_BACK)
+        return found
 
     def _end(self, name: str, why: str) -> None:
         deployment = self.deps.store.find_deployment(name)
