@@ -17,7 +17,7 @@ from lyc.units import parse_duration
 
 if TYPE_CHECKING:
     from lyc.cli.session import Session
-    from lyc.control.documents import CostDocument
+    from lyc.control.rent_documents import CostDocument
 
 EXAMPLES = """
 lyc cost

@@ -13,7 +13,7 @@ from lyc.units import show_duration
 
 if TYPE_CHECKING:
     from lyc.cli.output import Output
-    from lyc.control.documents import CostDocument, CostLineDocument
+    from lyc.control.rent_documents import CostDocument, CostLineDocument
 
 _KILO, _MEGA = 1000, 1000**2
 

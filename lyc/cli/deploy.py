@@ -19,7 +19,8 @@ from lyc.records.host import RENT
 
 if TYPE_CHECKING:
     from lyc.cli.proof import Proof
-    from lyc.control.documents import DeployResult, NewKeyDocument, RentedDocument
+    from lyc.control.documents import DeployResult, NewKeyDocument
+    from lyc.control.rent_documents import RentedDocument
     from lyc.records.deployment import DeploymentSpec
 
 EXAMPLES = """

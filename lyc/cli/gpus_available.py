@@ -20,9 +20,10 @@ def show(session: Session, name: str | None, providers: Sequence[str], residency
     from lyc.cli.credentials import for_providers
     from lyc.cli.offers import listed
     from lyc.planning.catalogue.cards import find
+    from lyc.planning.offers import CPU
     from lyc.spec.residency import parse_residency
 
-    card = None if name is None else find(name, "NAME").name
+    card = name if name is None or name == CPU.name else find(name, "NAME").name
     allowed = None if residency is None else parse_residency(residency)
     body = {"providers": list(providers), "credentials": for_providers(os.environ)}
     found = session.client().call("POST", "/v1/offers", body=body, timeout=OFFERS_SECONDS)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from lyc.control.rent_documents import RentedDocument
+
 API = 2
 """Number of the API. It grows when a client written for the old one would be misled by the new one."""
 
@@ -124,21 +126,6 @@ class DeploymentDocument(TypedDict):
     warnings: list[str]
     created_at: float
     updated_at: float
-
-
-class RentedDocument(TypedDict):
-    """A machine that is paid for by the hour. per_hour: decimal text. until: when it goes back by itself (`--ttl`)."""
-
-    provider: str
-    machine: str | None
-    product: str
-    count: int
-    region: str | None
-    country: str | None
-    per_hour: str
-    currency: str
-    spot: bool
-    until: float | None
 
 
 class DeployResult(TypedDict):
@@ -354,49 +341,3 @@ class NewKeyDocument(TypedDict):
     label: str
     created_at: float
     expires_at: float | None
-
-
-class ServedDocument(TypedDict):
-    """`lyc.records.traffic.Served`."""
-
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    uncounted: int
-
-
-class AsOneDocument(TypedDict):
-    """Amounts of several currencies as one. rates: by which they were converted. without: what could not be."""
-
-    amount: str
-    currency: str
-    rates: list[str]
-    without: dict[str, str]
-
-
-class CostLineDocument(TypedDict):
-    """Money is decimal text. amounts: by currency. per_million, foretold: in the currency of the document."""
-
-    key: str
-    rentals: int
-    seconds: float
-    amounts: dict[str, str]
-    cost: AsOneDocument
-    served: ServedDocument | None
-    per_million: str | None
-    foretold: str | None
-    idle: float | None
-
-
-class CostDocument(TypedDict):
-    """`lyc.renting.report.Report`."""
-
-    by: str
-    since: float | None
-    until: float
-    currency: str
-    lines: list[CostLineDocument]
-    total: CostLineDocument
-    per_hour: dict[str, str]
-    served_since: float | None
-    further: int

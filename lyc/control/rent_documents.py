@@ -1,0 +1,66 @@
+"""What the API answers about what is rented, and what that costs. Money is decimal text."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class RentedDocument(TypedDict):
+    """A machine that is paid for by the hour. per_hour: decimal text. until: when it goes back by itself (`--ttl`)."""
+
+    provider: str
+    machine: str | None
+    product: str
+    count: int
+    region: str | None
+    country: str | None
+    per_hour: str
+    currency: str
+    spot: bool
+    until: float | None
+
+
+class ServedDocument(TypedDict):
+    """`lyc.records.traffic.Served`."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int
+
+
+class AsOneDocument(TypedDict):
+    """Amounts of several currencies as one. rates: by which they were converted. without: what could not be."""
+
+    amount: str
+    currency: str
+    rates: list[str]
+    without: dict[str, str]
+
+
+class CostLineDocument(TypedDict):
+    """Money is decimal text. amounts: by currency. per_million, foretold: in the currency of the document."""
+
+    key: str
+    rentals: int
+    seconds: float
+    amounts: dict[str, str]
+    cost: AsOneDocument
+    served: ServedDocument | None
+    per_million: str | None
+    foretold: str | None
+    idle: float | None
+
+
+class CostDocument(TypedDict):
+    """`lyc.renting.report.Report`."""
+
+    by: str
+    since: float | None
+    until: float
+    currency: str
+    lines: list[CostLineDocument]
+    total: CostLineDocument
+    per_hour: dict[str, str]
+    served_since: float | None
+    further: int
