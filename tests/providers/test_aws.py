@@ -27,7 +27,7 @@ from lyc.records.rental import Leftover, MachineState, Offer  # noqa: E402
 from lyc.records.secret import Secret  # noqa: E402
 from lyc.testing.clouds import aws, moto  # noqa: E402
 from lyc.testing.clouds import aws_words as words  # noqa: E402
-from lyc.testing.clouds.aws_cloud import KEY_ID, SECRET_KEY, TOKEN, AwsCloud  # noqa: E402
+from lyc.testing.clouds.aws_cloud import KEY_ID, REGIONS, SECRET_KEY, TOKEN, AwsCloud  # noqa: E402
 from lyc.testing.clouds.core import FakeMachine  # noqa: E402
 from lyc.testing.clouds.faults import Fault  # noqa: E402
 from lyc.testing.clouds.server import serve  # noqa: E402
@@ -96,10 +96,10 @@ def server() -> Iterator[moto.Moto]:
 
 
 @contextmanager
-def standing(server: moto.Moto) -> Iterator[Account]:
+def standing(server: moto.Moto, regions: tuple[str, ...] = REGIONS) -> Iterator[Account]:
     clock = Clock()
     cloud = AwsCloud(server, clock=clock)
-    app, layer = aws.app(cloud, page=100)
+    app, layer = aws.app(cloud, regions=regions, page=150)
     with serve(app) as endpoint:
 
         def connect(*, expired: bool = False, timeout: float | None = None) -> Ec2:
@@ -135,7 +135,8 @@ class TestAws(ProviderContract):
 
     @pytest.fixture
     def rig(self, server: moto.Moto) -> Iterator[AwsRig]:
-        with standing(server) as account:
+        # One region, for speed: what is said by several is tried below.
+        with standing(server, REGIONS[:1]) as account:
             yield account.rig
 
 
@@ -161,6 +162,8 @@ def test_offers_tell_the_card_the_price_and_the_place(account: Account) -> None:
     )  # fmt: skip
     p5 = found["eu-north-1/p5.48xlarge"]
     assert (p5.card, p5.count, p5.country, p5.per_hour) == ("h100", 8, "SE", Decimal("63.296"))
+    bare = found["eu-north-1/m7i.4xlarge"]
+    assert (bare.card, bare.count, bare.product, bare.vcpus, bare.memory) == ("cpu", 0, "m7i.4xlarge", 16, 64 << 30)
     # The newest of the prices of a spot machine, of its own zone.
     assert (found[SPOT].spot, found[SPOT].per_hour, found[SPOT].country) == (True, Decimal("0.5123"), "DE")
     assert not found[G5].spot
