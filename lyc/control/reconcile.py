@@ -101,7 +101,9 @@ class Worker:
         deployment = store.find_deployment(self._name)
         if deployment is None:
             return None
-        return Situation(deployment, tuple(store.releases(self._name)), replicas, seen)
+        rentals = store.rentals(deployment=self._name, open_only=True)
+        leaving = frozenset(one.host for one in rentals if one.host is not None and one.notice_at is not None)
+        return Situation(deployment, tuple(store.releases(self._name)), replicas, seen, leaving)
 
     def _remember_reported(self, situation: Situation) -> None:
         """Store once per release what its engine said of its memory, to be held against the forecast."""

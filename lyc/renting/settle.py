@@ -99,6 +99,7 @@ def told(rental: Rental, machine: Machine, now: float) -> Rental:
         user=machine.user or rental.user,
         billed_from=rental.billed_from or machine.created_at or rental.intended_at,
         billed_until=None,
+        notice_at=machine.notice_at or rental.notice_at,
         updated_at=now,
     )
 
@@ -183,7 +184,8 @@ def _first(rental: Rental, machines: list[Machine]) -> tuple[Machine | None, lis
 
 
 def _news(rental: Rental, machine: Machine) -> bool:
-    return machine.address is not None and (rental.address, rental.port) != (machine.address, machine.port)
+    moved = machine.address is not None and (rental.address, rental.port) != (machine.address, machine.port)
+    return moved or machine.notice_at not in (None, rental.notice_at)
 
 
 def _failure(machine: Machine) -> dict[str, object]:

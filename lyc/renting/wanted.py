@@ -50,6 +50,8 @@ def why_not(rental: Rental, use: Use, now: float) -> str | None:
         return "down"
     if rental.host is None or use.targets.get(rental.deployment) != rental.host:
         return "unused"
+    if rental.notice_at is not None:
+        return "taken-back"
     # A replica that was given up stays so until a person asks again; one that is about to be created is there soon.
     if any(one.state is ReplicaState.FAILED for one in mine):
         return "gave-up"

@@ -162,13 +162,16 @@ def _wanted(situation: Situation) -> frozenset[str]:
         serving = (ReplicaState.READY, ReplicaState.BACKOFF, ReplicaState.UNREACHABLE)
         active = {release.number for release in situation.releases if release.state is ReleaseState.ACTIVE}
         kept |= {r.id for r in situation.replicas if r.release in active - {target.number} and r.state in serving}
-    return frozenset(kept)
+    # What will be taken away drains while it still can: whoever asks now would be cut off.
+    return frozenset(kept) - {replica.id for replica in situation.replicas if replica.host in situation.leaving}
 
 
 def _create(situation: Situation) -> list[Action]:
     """Intents for replicas that the target still lacks. One that was given up stays so until a person asks again."""
     target = situation.release(situation.deployment.target)
     if target is None or target.state is ReleaseState.FAILED:
+        return []
+    if target.spec.host in situation.leaving:
         return []
     others = [r for r in situation.replicas if r.release != target.number and r.state not in ENDED]
     if others and not situation.deployment.surge:

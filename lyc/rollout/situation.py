@@ -48,12 +48,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One deployment, complete. `seen` is by replica id."""
+    """One deployment, complete. seen: by replica id. leaving: hosts that their owner takes back, as it has said."""
 
     deployment: Deployment
     releases: tuple[Release, ...]
     replicas: tuple[Replica, ...]
     seen: dict[str, Seen] = field(default_factory=dict)
+    leaving: frozenset[str] = frozenset()
 
     def release(self, number: int | None) -> Release | None:
         return next((release for release in self.releases if release.number == number), None)

@@ -158,6 +158,7 @@ RENTALS = Table(
     Column("reason", Text, nullable=False),
     Column("error", Text),
     Column("extra", Text, nullable=False),
+    Column("notice_at", Float),
     Column("per_million", Text),
 )
 """Kept for good: they are the ledger."""
