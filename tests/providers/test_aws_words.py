@@ -18,7 +18,18 @@ from lyc.planning.catalogue.cards import CARDS
 from lyc.providers.aws import CAPABILITIES, asked_regions, codes
 from lyc.providers.aws.boot import LARGEST, user_data
 from lyc.providers.aws.market import joined
-from lyc.providers.aws.translate import launch, leftover, machine, newest, notice, offers, prices, sold, wanted
+from lyc.providers.aws.translate import (
+    CPU_KINDS,
+    launch,
+    leftover,
+    machine,
+    newest,
+    notice,
+    offers,
+    prices,
+    sold,
+    wanted,
+)
 from lyc.records.rental import MachineState, Offer, Order
 from lyc.records.secret import Secret
 
@@ -57,7 +68,8 @@ def test_cards_are_those_of_the_catalogue(every: dict[str, Any]) -> None:
     for name in filter(lambda name: sold(every[name]), every):
         [offer] = offers(REGION, [every[name]], {name: Decimal(1)}, [], 1.0)
         cards[name] = (offer.card, offer.count)
-    assert {card for card, _ in cards.values()} <= {"", *CARDS}
+    assert {card for card, _ in cards.values()} <= {"", "cpu", *CARDS}
+    assert {name for name, (card, _) in cards.items() if card == "cpu"} == set(CPU_KINDS)
     assert cards["p4d.24xlarge"] == ("a100-40", 8)
     assert cards["p4de.24xlarge"] == ("a100-80", 8)
     assert cards["p5.4xlarge"] == ("h100", 1)

@@ -19,7 +19,7 @@ from lyc.providers.lyceum import KIND
 from lyc.records.rental import Machine, MachineState, Offer
 from lyc.records.secret import Secret
 from lyc.testing.clouds.faults import Fault
-from lyc.testing.clouds.lyceum import KEY, lyceum_app, lyceum_cloud
+from lyc.testing.clouds.lyceum import CPU, KEY, lyceum_app, lyceum_cloud
 from lyc.testing.clouds.server import serve
 from lyc.testing.provider_contract import OWNER, ProviderContract, Rig
 from tests.providers.lyceum_rig import lyceum_rig
@@ -62,8 +62,19 @@ def test_what_has_a_price_but_cannot_be_had_is_sold_out(rig: Rig) -> None:
     assert [stock[f"on-demand.h200.{size}x"] for size in (1, 4)] == [None, 0]
 
 
-def test_what_has_no_gpu_or_is_no_machine_is_left_out(rig: Rig) -> None:
-    assert {one.product for one in rig.provider.offers()} == {"a100", "b200", "h100", "h200", "l40s"}
+def test_what_is_no_machine_is_left_out(rig: Rig) -> None:
+    assert {one.product for one in rig.provider.offers()} == {"a100", "b200", "cpu", "h100", "h200", "l40s"}
+
+
+def test_a_machine_without_a_gpu(rig: Rig) -> None:
+    assert offer(rig, CPU).stock == 0
+    rig.cloud.capacity[CPU] = None
+    found = offer(rig, CPU)
+    assert (found.card, found.count, found.per_hour, found.stock) == ("cpu", 0, Decimal("0.07"), None)
+    rig.provider.create(rig.order(found))
+    (call,) = rig.cloud.calls_of("create")
+    assert (call.body["hardware_profile"], call.body.get("instance_specs")) == ("cpu", None)
+    assert rig.cloud.ever[0].offer == CPU
 
 
 PRICE = {"meter_slug": "vm_running", "applies_to": {"hardware_profile": "on-demand.h900.2x"}}

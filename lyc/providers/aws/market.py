@@ -10,7 +10,7 @@ from typing import Any
 
 from lyc.providers.aws import codes
 from lyc.providers.aws.api import HOME, Aws, where
-from lyc.providers.aws.translate import offers, prices, sold
+from lyc.providers.aws.translate import CPU_KINDS, offers, prices, sold
 from lyc.records.rental import Offer
 
 _LONGEST_VALUE = 1024
@@ -19,7 +19,7 @@ _LONGEST_VALUE = 1024
 
 def on_sale(aws: Aws, region: str, now: float) -> list[Offer]:
     """Every offer of a region. Raises what `lyc.ports.Provider` says."""
-    families = [where("instance-type", "g*", "p*")]
+    families = [where("instance-type", "g*", "p*", *CPU_KINDS)]
     rows = aws.pages("ec2", region, "describe_instance_types", "InstanceTypes", size=100, Filters=families)
     kinds = [kind for kind in rows if sold(kind)]
     if not kinds:

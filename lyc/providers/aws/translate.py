@@ -35,6 +35,10 @@ _CARDS = {
     "B200": "b200",
     "B300": "b300",
 }
+CPU_KINDS = ("m7i.xlarge", "m7i.2xlarge", "m7i.4xlarge", "m7i.8xlarge")
+"""Kinds without a GPU that lyc rents, for small models: 4 to 32 vCPUs with 4 GiB each, of a processor with AVX-512 and
+AMX, which the engine's CPU build uses: https://aws.amazon.com/ec2/instance-types/m7i/
+"""
 _STATES = {
     "pending": MachineState.CREATING,
     "running": MachineState.RUNNING,
@@ -75,10 +79,12 @@ def wanted(identity: str) -> Wanted:
 
 
 def sold(kind: Mapping[str, Any]) -> bool:
-    """Whether a kind of machine is one that lyc can rent: whole cards, and a processor that engines exist for."""
+    """Whether a kind of machine is one that lyc can rent: whole cards or one of `CPU_KINDS`, and a processor that
+    engines exist for.
+    """
     gpus = (kind.get("GpuInfo") or {}).get("Gpus") or ()
     # g6f and the like hold a slice of a card, and count 0 of them.
-    whole = sum(gpu.get("Count") or 0 for gpu in gpus) > 0
+    whole = sum(gpu.get("Count") or 0 for gpu in gpus) > 0 or kind.get("InstanceType") in CPU_KINDS
     return whole and ARCHITECTURE in (kind.get("ProcessorInfo") or {}).get("SupportedArchitectures", ())
 
 
@@ -112,15 +118,16 @@ def offers(
 
 
 def _offer(what: Wanted, kind: Mapping[str, Any], price: Decimal, now: float) -> Offer:
-    gpus = kind["GpuInfo"]["Gpus"]
-    name, size = gpus[0].get("Name", ""), (gpus[0].get("MemoryInfo") or {}).get("SizeInMiB")
+    gpus = (kind.get("GpuInfo") or {}).get("Gpus") or ()
+    first = gpus[0] if gpus else {}
+    name, size = first.get("Name", ""), (first.get("MemoryInfo") or {}).get("SizeInMiB")
     region = CAPABILITIES.regions.get(what.region)
     memory = (kind.get("MemoryInfo") or {}).get("SizeInMiB")
     return Offer(
         provider=CAPABILITIES.name,
         id=what.identity,
-        card=_CARDS.get(f"{name} {size}") or _CARDS.get(name, ""),
-        product=f"{gpus[0].get('Manufacturer', '')} {name} ({what.kind})".strip(),
+        card=_CARDS.get(f"{name} {size}") or _CARDS.get(name, "") if gpus else "cpu",
+        product=f"{first.get('Manufacturer', '')} {name} ({what.kind})".strip() if gpus else what.kind,
         count=sum(gpu.get("Count") or 0 for gpu in gpus),
         per_hour=price,
         currency=CAPABILITIES.currency,

@@ -16,7 +16,9 @@ from lyc.records.rental import Billed, Leftover, Machine, MachineState, Offer, O
 NAME = "lyceum"
 CURRENCY = "USD"
 
-CARDS = {"a100": "a100-80", "b200": "b200", "b300": "b300", "h100": "h100", "h200": "h200", "l40s": "l40s"}
+CPU = "cpu"
+"""Its one profile without a GPU, which is also our word for that."""
+CARDS = {CPU: "cpu", "a100": "a100-80", "b200": "b200", "b300": "b300", "h100": "h100", "h200": "h200", "l40s": "l40s"}
 """Its profiles by our cards. It does not say whether they are SXM, nor how much memory an A100 has: taken for 80 GB."""
 
 STATES = {
@@ -36,14 +38,15 @@ _HOUR = 3600
 
 
 def offers(prices: object, availability: object, now: float) -> list[Offer]:
-    """Every profile with a GPU that has a price; what the availability leaves out is sold out.
+    """Every profile that has a price; what the availability leaves out is sold out.
 
-    It says which sizes can be had, not how many. The list of prices has spot rows that are never to be had.
+    It says which sizes can be had, not how many. The list of prices has spot rows that are never to be had. A machine
+    without a GPU has one size, which the list of prices calls `1x`.
     """
     open_now = {
         f"{_text(variant, 'instance_type')}.{_text(variant, 'hardware_profile')}.{count}x"
         for variant in _rows(availability, "available_instance_variants")
-        for count in _counts(variant)
+        for count in ((1,) if variant.get("hardware_profile") == CPU else _counts(variant))
     }
     found = [_offer(price, open_now, now) for price in _rows(prices, "prices")]
     return [offer for offer in found if offer is not None]
@@ -57,12 +60,11 @@ def _offer(price: Mapping[str, Any], open_now: set[str], now: float) -> Offer | 
     if len(words) != 3 or not words[2].removesuffix("x").isdecimal():
         return None
     kind, profile, size = words
-    if profile == "cpu":
-        return None
     per_hour = _per_hour(price)
     identity = ".".join(words)
+    count = 0 if profile == CPU else int(size.removesuffix("x"))
     return Offer(
-        NAME, identity, CARDS.get(profile, ""), profile, int(size.removesuffix("x")), per_hour, CURRENCY,
+        NAME, identity, CARDS.get(profile, ""), profile, count, per_hour, CURRENCY,
         spot=kind == "spot", stock=None if identity in open_now else 0, seen_at=now,
     )  # fmt: skip
 
@@ -86,7 +88,8 @@ def _counts(variant: Mapping[str, Any]) -> Sequence[int]:
 
 
 def order(wish: Order) -> dict[str, Any]:
-    """The body of a create. The count is read under `instance_specs` alone, and one of 0 would rent one card.
+    """The body of a create. The count is read under `instance_specs` alone, and one of 0 would rent one card; a machine
+    without a GPU is asked for without any.
 
     No volume is asked for: it would outlive the machine, and what the machine has of its own is not documented.
     Raises ValueError where the id of the offer is not one of `offers`.
@@ -96,7 +99,7 @@ def order(wish: Order) -> dict[str, Any]:
         "user_public_key": wish.public_key,
         "hardware_profile": profile,
         "instance_type": kind,
-        "instance_specs": {"gpu_count": int(size.removesuffix("x"))},
+        **({} if profile == CPU else {"instance_specs": {"gpu_count": int(size.removesuffix("x"))}}),
         "display_name": wish.name,
     }
 

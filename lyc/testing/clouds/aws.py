@@ -23,8 +23,8 @@ from lyc.testing.clouds.core import Address, FakeMachine, NoSuchOffer
 from lyc.testing.clouds.moto import Answer
 from lyc.testing.clouds.server import App, Reply, Request, Route
 
-PRICES = {"g5.xlarge": "1.2580000000", "g6.xlarge": "0.9330000000", "g6e.12xlarge": "13.1420000000",
-          "p5.48xlarge": "63.2960000000"}  # fmt: skip
+PRICES = {"g5.xlarge": "1.2580000000", "m7i.4xlarge": "0.9660000000", "g6.xlarge": "0.9330000000",
+          "g6e.12xlarge": "13.1420000000", "p5.48xlarge": "63.2960000000"}  # fmt: skip
 SPOT_PRICE = "0.5123"
 
 _OPS = {

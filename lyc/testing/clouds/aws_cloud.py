@@ -21,6 +21,7 @@ CAPACITY: Mapping[str, int | None] = {
     "eu-central-1/g5.xlarge/spot/eu-central-1b": 1,
     "eu-north-1/p5.48xlarge": 1,
     "eu-north-1/g6.xlarge": 0,
+    "eu-north-1/m7i.4xlarge": 1,
 }
 """Machines by offer, for a layer that is given none."""
 TAG = "lyc-run"

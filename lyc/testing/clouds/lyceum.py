@@ -20,6 +20,8 @@ ORG = "acme"
 PER_HOUR = {"l40s": "1.19", "a100": "1.59", "h100": "2.79", "h200": "4.29", "b200": "6.49"}
 SPOT_PER_HOUR = {"l40s": "0.55", "a100": "0.80", "h100": "1.10", "h200": "1.60", "b200": "2.40"}
 COUNTS = (1, 2, 4, 8)
+CPU, CPU_PER_HOUR = "on-demand.cpu.1x", "0.07"
+"""The machine without a GPU: it always has a price, and is for sale where a cloud's capacity has it."""
 
 WORDS = {
     MachineState.CREATING: "pending",
@@ -31,13 +33,18 @@ WORDS = {
 }
 
 
-def lyceum_cloud(stock: int | None = None, **options: Any) -> Cloud:
-    """A cloud that sells every profile in every size; l40s as spot is in the price list alone. options: of Cloud."""
+def lyceum_cloud(stock: int | None = None, *, cpu: bool = False, **options: Any) -> Cloud:
+    """A cloud that sells every GPU in every size; l40s as spot is in the price list alone. cpu: it sells machines
+    without one too. options: of Cloud.
+    """
     kinds = [(kind, profile) for profile in PER_HOUR for kind in ("on-demand", "spot")]
     sold = [
         (kind, profile, count) for kind, profile in kinds for count in COUNTS if (kind, profile) != ("spot", "l40s")
     ]
-    return Cloud({f"{kind}.{profile}.{count}x": stock for kind, profile, count in sold}, **options)
+    bare = [CPU] if cpu else []
+    return Cloud(
+        {**dict.fromkeys(bare, stock), **{".".join((*row[:2], f"{row[2]}x")): stock for row in sold}}, **options
+    )
 
 
 def lyceum_app(cloud: Cloud, *, key: str = KEY, org: str | None = None, latency: float = 0.0) -> App:
@@ -90,24 +97,25 @@ class _Lyceum:
             for profile in table
             for count in COUNTS
         ]  # fmt: skip
-        cpu = {"meter_slug": "vm_running", "unit": "second", "applies_to": {"hardware_profile": "on-demand.cpu.1x"}}
+        cpu = {"meter_slug": "vm_running", "unit": "second", "applies_to": {"hardware_profile": CPU}}
         disk = {"meter_slug": "block_storage", "unit": "gb_second", "unit_price": "0.00000003", "group_by": {}}
-        return 200, {"prices": [*rows, cpu | {"unit_price": "0.00002"}, disk]}
+        return 200, {"prices": [*rows, cpu | {"unit_price_per_hour": CPU_PER_HOUR}, disk]}
 
     def availability(self, _asked: Request) -> tuple[int, Any]:
         sizes: dict[tuple[str, str], list[int]] = {}
         for offer, left in self._cloud.capacity.items():
             kind, profile, size = offer.split(".")
             sizes.setdefault((kind, profile), [])
-            if left != 0:
+            if left != 0 and profile != "cpu":
                 sizes[kind, profile].append(int(size[:-1]))
         variants = [
             {
-                "hardware_profile": profile, "instance_type": kind, "price_per_hour": float(PER_HOUR[profile]),
-                "allowed_gpus_per_instance": list(COUNTS), "available_gpus_per_instance": now,
-                "block_storage_gpu_counts": None,
+                "hardware_profile": profile, "instance_type": kind, "price_per_hour": _per_hour(profile),
+                "allowed_gpus_per_instance": [] if profile == "cpu" else list(COUNTS),
+                "available_gpus_per_instance": now, "block_storage_gpu_counts": None,
             }
             for (kind, profile), now in sizes.items()
+            if profile != "cpu" or self._cloud.capacity[CPU] != 0
         ]  # fmt: skip
         return 200, {"available_instance_variants": variants}
 
@@ -199,10 +207,14 @@ class _Lyceum:
             "instance_type": kind,
             "name": f"hyd-vm-{machine.id[:6]}",
             "display_name": machine.name or None,
-            "billed": round((end - machine.created_at) * float(PER_HOUR[profile]) / 3600, 6) if address else None,
+            "billed": round((end - machine.created_at) * _per_hour(profile) / 3600, 6) if address else None,
             "uptime_seconds": int(end - machine.created_at),
             "volumes": attached or machine.data.get("volumes", []),
         }
+
+
+def _per_hour(profile: str) -> float:
+    return float(CPU_PER_HOUR if profile == "cpu" else PER_HOUR[profile])
 
 
 def _volume(thing: Thing) -> dict[str, Any]:
