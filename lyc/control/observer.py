@@ -68,13 +68,18 @@ class Observer:
         if status.state == "absent":
             return Seen("absent")
         if status.state == "exited":
-            failure = diagnose(memory.lines[-DIAGNOSED_LINES:], status.exit_code).document()
+            failure = self._diagnosed(memory, status.exit_code)
             return Seen("exited", failure=failure, starts=status.starts, gave_up=status.crash_loop)
         if status.starts > replica.starts:
             memory.loading, memory.progress = False, None
-            failure = diagnose(memory.lines[-DIAGNOSED_LINES:], None).document()
+            failure = self._diagnosed(memory, None)
             return Seen("running", failure=failure, starts=status.starts)
         return self._look_closer(memory, replica, task)
+
+    def _diagnosed(self, memory: _Memory, exit_code: int | None) -> dict[str, object]:
+        error = diagnose(memory.lines[-DIAGNOSED_LINES:], exit_code)
+        error.hint = error.hint.replace("lyc logs NAME", f"lyc logs {self._name}")
+        return error.document()
 
     def _look_closer(self, memory: _Memory, replica: Replica, task: str) -> Seen:
         """At one that runs."""
