@@ -149,8 +149,9 @@ def test_what_cannot_be_taken_back_is_not_called_refused(account: Account):
     account.app.faults.add(Fault("delete", "status", code=500, times=1000))
     with pytest.raises(Unreachable) as caught:
         account.provider.create(order(offer="H100-1-80G@pl-waw-2"))
-    assert caught.value.ref == "provider-unreachable"
-    assert [one.run_id for one in account.provider.list_owned(OWNER)] == [f"{OWNER}-00000001"]
+    (left,) = account.provider.list_owned(OWNER)
+    assert (caught.value.ref, left.run_id) == ("provider-unreachable", f"{OWNER}-00000001")
+    assert left.id in caught.value.why
 
 
 @pytest.mark.parametrize(
@@ -202,6 +203,28 @@ def test_one_that_is_starting_has_to_be_waited_for(account: Account):
         continue
     account.provider.terminate(made.id)
     assert account.cloud.alive() == []
+
+
+@pytest.mark.parametrize("code", [400, 409])
+def test_one_that_is_starting_is_not_refused_for_good(account: Account, code: int):
+    account.cloud.boot_looks = 9
+    made = account.provider.create(order())
+    account.app.faults.add(Fault("terminate", "status", code=code))
+    with pytest.raises(Unreachable) as caught:
+        account.provider.terminate(made.id)
+    assert caught.value.ref == "provider-busy"
+    account.app.faults.add(Fault("terminate", "status", code=403))
+    with pytest.raises(NotAuthorised):
+        account.provider.terminate(made.id)
+
+
+def test_one_that_is_ending_is_left_to_it(account: Account):
+    account.cloud.linger = 50
+    made = account.provider.create(order())
+    account.provider.get(made.id)
+    for _ in range(3):
+        account.provider.terminate(made.id)
+    assert actions(account) == ["create", "start", "terminate"]
 
 
 def test_a_disk_is_marked_before_its_server_goes(account: Account):
