@@ -60,6 +60,7 @@ CAPABILITIES = Capabilities(
         "https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html",
         f"{_EC2}/UserGuide/Using_ChangingInstanceInitiatedShutdownBehavior.html",
         f"{_EC2}/APIReference/errors-overview.html",
+        f"{_EC2}/UserGuide/spot-request-status.html",
         "https://aws.amazon.com/ec2/pricing/",
         "https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html",
     ),

@@ -41,6 +41,7 @@ def _products(aws: Aws, region: str, kinds: Sequence[str]) -> Iterator[Any]:
              "capacitystatus": "Used"}  # fmt: skip
     for value in joined(kinds, _LONGEST_VALUE):
         filters = [{"Type": "TERM_MATCH", "Field": key, "Value": text} for key, text in plain.items()]
+        # Several values by commas, as AWS's own server of prices sends them: https://github.com/awslabs/mcp
         filters.append({"Type": "ANY_OF", "Field": "instanceType", "Value": value})
         for text in aws.pages(
             "pricing", HOME, "get_products", "PriceList", size=100, ServiceCode="AmazonEC2", Filters=filters
