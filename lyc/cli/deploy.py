@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lyc.cli.hosts_add import checked_fingerprint, host_of
-from lyc.cli.offers import chosen, place_of
+from lyc.cli.offers import chosen, place_of, with_own
 from lyc.cli.options import AcceptHostKey, Json, Providers, duration, places
 from lyc.cli.session import Session, open_session
 from lyc.errors import Interrupted, Pending
@@ -178,7 +178,7 @@ def deploy(
     seconds = duration(timeout, "--timeout")
     spec, name_given = wished(flags, file=file, cwd=Path.cwd(), environ=os.environ)
     where = place_of(session, spec, said=host)
-    spec = replace(spec, host=where if where == RENT else host_of(session, where, accept=accept))
+    spec = with_own(spec, said=host) if where == RENT else replace(spec, host=host_of(session, where, accept=accept))
     offer = chosen(session, spec, ask=not yes) if where == RENT else None
     _Deploy(session, spec, name_given, wait, seconds, offer).run()
 

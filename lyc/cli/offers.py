@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from lyc.cli.session import Session
     from lyc.records.deployment import DeploymentSpec
 
+OWN = "ssh"
 RANK_SECONDS = 300.0
 """Longest wait for a ranked list: the model is inspected, and every provider asked."""
 SHOWN = 12
+
+
+def with_own(spec: DeploymentSpec, *, said: str | None) -> DeploymentSpec:
+    """The spec of something to be rented: machines of the user's own first, unless only rented ones were asked for."""
+    others = bool(spec.rent.providers) and OWN not in spec.rent.providers
+    return replace(spec, host=RENT, rent=replace(spec.rent, own=not others and RENT not in (said, spec.host)))
 
 
 def place_of(session: Session, spec: DeploymentSpec, *, said: str | None) -> str:
@@ -66,6 +73,8 @@ def chosen(session: Session, spec: DeploymentSpec, *, ask: bool) -> tuple[str, s
     rented = cast("list[dict[str, Any]]", found["rented"])
     if rented:
         return None  # it has a machine already, which is tried first
+    if spec.rent.own and any(not host["rental"] for host in session.client().hosts()):
+        return None  # machines of the user's own are tried before anything is rented
     candidates = cast("list[dict[str, Any]]", found["candidates"])
     for name, problem in cast("dict[str, dict[str, Any]]", found["problems"]).items():
         output.warn(f"{name} is left out: {problem.get('what')}")

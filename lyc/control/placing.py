@@ -194,15 +194,22 @@ def devices_for(store: Store, release: Release) -> tuple[int, ...] | None:
 
 
 def place(
-    deps: Deps, spec: DeploymentSpec, model: Found, draft: Found | None, *, freed: int, say: Callable[[str], None]
+    deps: Deps,
+    spec: DeploymentSpec,
+    model: Found,
+    draft: Found | None,
+    *,
+    freed: int,
+    say: Callable[[str], None],
+    own: bool = False,
 ) -> Placed:
     """On the machine that the spec names; for `any`, on the known host where the deployment is already, else on the one
-    that holds the weights, else on the one with the most memory free. Raises what `Placing.place` does, and NoFit
-    `no-host-fits`.
+    that holds the weights, else on the one with the most memory free. own: of `any`, rented ones are left out. Raises
+    what `Placing.place` does, and NoFit `no-host-fits`.
     """
     if spec.host != ANY:
         return Placing(deps, spec, freed=freed, say=say).place(model, draft)
-    names = [known.host.name for known in deps.store.hosts()]
+    names = [known.host.name for known in deps.store.hosts() if known.host.own or not own]
     if not names:
         raise NoFit("no-host-fits", "no host is known", where="--host any", hint="lyc hosts add user@box")
 

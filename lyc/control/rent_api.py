@@ -69,7 +69,36 @@ class SweepRequest(BaseModel):
 
 def add(app: FastAPI, deps: Deps, renter: Renter, rentals: Rentals, market: Market) -> None:
     """Adds the calls to an application."""
+    _add_providers(app, deps, rentals, market)
+    _add_offers(app, deps, renter, market)
 
+    @app.get("/v1/rentals")
+    def all_rentals() -> dict[str, Any]:
+        """Everything that was ever rented, oldest first: the ledger."""
+        return {"rentals": [asdict(one) for one in deps.store.rentals()]}
+
+    @app.get("/v1/budget")
+    def budget() -> dict[str, Any]:
+        """What may be spent, and how it stands."""
+        return _budget(rentals)
+
+    @app.put("/v1/budget")
+    def set_budget(request: BudgetRequest) -> dict[str, Any]:
+        """Keep a budget, or end it."""
+        limits(rentals).set(request.budget, request.stop)
+        rentals.wake()
+        return _budget(rentals)
+
+    @app.post("/v1/gc")
+    def gc(request: SweepRequest) -> dict[str, Any]:
+        """Look at every provider for what is ours, and end what nothing uses."""
+        return {
+            "dry_run": request.dry_run,
+            "providers": [_swept(one) for one in rentals.sweep(dry_run=request.dry_run)],
+        }
+
+
+def _add_providers(app: FastAPI, deps: Deps, rentals: Rentals, market: Market) -> None:
     @app.get("/v1/providers")
     def providers() -> dict[str, Any]:
         """All that are installed, and where their credentials come from."""
@@ -120,6 +149,8 @@ def add(app: FastAPI, deps: Deps, renter: Renter, rentals: Rentals, market: Mark
             )
         return {"name": name, "removed": deps.accounts.logout(name)}
 
+
+def _add_offers(app: FastAPI, deps: Deps, renter: Renter, market: Market) -> None:
     @app.post("/v1/offers")
     def offers(request: OffersRequest) -> dict[str, Any]:
         """What is sold just now."""
@@ -136,31 +167,6 @@ def add(app: FastAPI, deps: Deps, renter: Renter, rentals: Rentals, market: Mark
         rented = renter.open_rentals(request.spec)
         choice, listing = renter.choice(request.spec, facts, wish_of(request.spec))
         return _listed(listing) | _choice(choice) | {"rented": [_offer(one.offer) for one in rented]}
-
-    @app.get("/v1/rentals")
-    def all_rentals() -> dict[str, Any]:
-        """Everything that was ever rented, oldest first: the ledger."""
-        return {"rentals": [asdict(one) for one in deps.store.rentals()]}
-
-    @app.get("/v1/budget")
-    def budget() -> dict[str, Any]:
-        """What may be spent, and how it stands."""
-        return _budget(rentals)
-
-    @app.put("/v1/budget")
-    def set_budget(request: BudgetRequest) -> dict[str, Any]:
-        """Keep a budget, or end it."""
-        limits(rentals).set(request.budget, request.stop)
-        rentals.wake()
-        return _budget(rentals)
-
-    @app.post("/v1/gc")
-    def gc(request: SweepRequest) -> dict[str, Any]:
-        """Look at every provider for what is ours, and end what nothing uses."""
-        return {
-            "dry_run": request.dry_run,
-            "providers": [_swept(one) for one in rentals.sweep(dry_run=request.dry_run)],
-        }
 
 
 def limits(rentals: Rentals) -> Limits:

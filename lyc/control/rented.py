@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from lyc.control.deps import Deps
 from lyc.control.operations import Talk
-from lyc.control.placing import Found, Placed, Placing
+from lyc.control.placing import Found, Placed, Placing, place
 from lyc.control.renting import TRIES, Cancelled, Renter, nothing
 from lyc.engines import versions
 from lyc.errors import LycError, NoFit, NotAuthorised, Unreachable
 from lyc.planning.catalogue.cards import find
 from lyc.planning.host.engine_args import asked
 from lyc.records.deployment import DeploymentSpec
+from lyc.records.host import ANY
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.records.rental import Offer, Rental
 from lyc.records.wish import Wish
@@ -59,6 +60,8 @@ class RentedPlacing:
             placed = self._again(rental)
             if placed is not None:
                 return placed
+        if spec.rent.own and (placed := self._owned()) is not None:
+            return placed
         choice, listing = renter.choice(spec, self._question.model.facts, wish_of(spec))
         for name, problem in listing.problems.items():
             self._talk.warn(f"{name} is left out: {problem.get('what')}")
@@ -72,6 +75,20 @@ class RentedPlacing:
                 tried.append((candidate.offer, done))
                 self._talk.warn(f"{words(candidate.offer)}: {done}")
         raise nothing(choice, listing, tried)
+
+    def _owned(self) -> Placed | None:
+        """On a machine of the user's own, which costs nothing more."""
+        question = self._question
+        if not any(known.host.own for known in self._deps.store.hosts()):
+            return None
+        try:
+            spec = replace(question.spec, host=ANY)
+            return place(
+                self._deps, spec, question.model, question.draft, freed=question.freed, say=self._talk.warn, own=True
+            )
+        except NoFit as error:
+            self._talk.warn(f"no machine of your own will do: {'; '.join(error.detail) or error}")
+            return None
 
     def _try(self, candidate: Candidate) -> Placed | LycError:
         """Take an offer; or the error after which another may do, with nothing of it left behind."""

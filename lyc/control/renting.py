@@ -22,6 +22,7 @@ from lyc.control.residency import rules_for
 from lyc.errors import Failed, LycError, NoFit, NotAuthorised, NotFound, Unreachable, UsageError
 from lyc.planning import offers as planning
 from lyc.planning.catalogue import prices
+from lyc.planning.catalogue.cards import find
 from lyc.ports import Provider
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.host import Host, KnownHost
@@ -42,6 +43,8 @@ TRIES = 5
 LEASE_SECONDS = 900
 ENGINE_BYTES = 40 * GIB
 """Room for the engine, its compile cache and the system, beside the weights."""
+OWN = "ssh"
+"""In the place of a provider's name: the user's own machines, which are reached over SSH."""
 Cancelled = Callable[[], None]
 
 
@@ -74,7 +77,8 @@ class Renter:
     def choice(self, spec: DeploymentSpec, facts: ModelFacts, wish: Wish) -> tuple[Choice, Listing]:
         """What could be rented, the best first. Raises what `Market.offers` and `rules_of` raise."""
         rules = rules_for(spec)
-        listing = self._market.offers(spec.rent.providers)
+        rented_from = tuple(name for name in spec.rent.providers if name != OWN)
+        listing = self._market.offers(rented_from) if rented_from or not spec.rent.providers else Listing((), {}, ())
         book = prices.bundled()
         kinds = {name: kind.capabilities for name, kind in self._deps.accounts.kinds().items()}
         fits = partial(planning.fits, facts, wish)
@@ -90,7 +94,7 @@ class Renter:
             for one in good
             if one.provider in kinds
             and refuse(replace(one.offer, stock=None), kinds[one.provider].capabilities, rules, None) is None
-            and (spec.gpu in ("auto", "cpu") or one.offer.card == spec.gpu)
+            and (spec.gpu in ("auto", "cpu") or one.offer.card == find(spec.gpu).name)
         ]
 
     def take(self, spec: DeploymentSpec, candidate: Candidate, weights: int, cancelled: Cancelled) -> Rental:

@@ -33,7 +33,8 @@ class RentWish:
     (`eu`, `de,fi`). sovereign: the owner of the provider must answer to no law outside the EU and EEA. max_price: of
     the machine for an hour, `3.50EUR`. spot: also machines that may be taken back. ttl: seconds after which everything
     goes, whatever happens. ready_timeout: seconds that a machine has to become ready before it is given back. disk:
-    bytes wanted at least, None = from the size of the model.
+    bytes wanted at least, None = from the size of the model. own: a machine of the user's own that is known and fits
+    is taken first: it is paid for already.
     """
 
     providers: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class RentWish:
     ttl: float | None = None
     ready_timeout: float | None = None
     disk: int | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

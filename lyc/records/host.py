@@ -36,6 +36,11 @@ class Host:
     country: str = ""
 
     @property
+    def own(self) -> bool:
+        """Whether it is the user's, not rented by lyc."""
+        return not self.rental
+
+    @property
     def key_alias(self) -> str | None:
         """The name under which its key is known: addresses of rented machines are used again by others."""
         return f"lyc-{self.rental}" if self.rental else None
