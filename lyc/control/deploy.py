@@ -68,6 +68,7 @@ class Deployer:
                 self._forget_if_empty(name)
                 raise
         self._watch(release, talk)
+        self._renter.serves(release.spec.host)
         first = not any(key.opens(self._deps.clock()) for key in self._deps.store.list_keys(name))
         return {
             "name": name,

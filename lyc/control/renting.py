@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import statistics
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -82,7 +83,20 @@ class Renter:
         book = prices.bundled()
         kinds = {name: kind.capabilities for name, kind in self._deps.accounts.kinds().items()}
         fits = partial(planning.fits, facts, wish)
-        return rank(listing.offers, kinds, rules, book.rates, fits=fits, currency=wish.currency), listing
+        wake = self._wake_of
+        return rank(listing.offers, kinds, rules, book.rates, fits=fits, currency=wish.currency, wake=wake), listing
+
+    def serves(self, host: str) -> None:
+        """A deployment on this host has been seen to serve: how long that took is what the next one is told."""
+        for rental in self._deps.store.rentals(open_only=True):
+            if rental.host == host and rental.ready_at is None:
+                self._deps.store.change_rental(replace(rental, ready_at=self._deps.clock()), rental)
+
+    def _wake_of(self, offer: Offer) -> float | None:
+        """Seconds from the order to the first answer, as it was with this provider: the median; None = never seen."""
+        rentals = [one for one in self._deps.store.rentals() if one.provider == offer.provider]
+        took = [one.ready_at - one.intended_at for one in rentals if one.ready_at is not None]
+        return statistics.median(took) if took else None
 
     def open_rentals(self, spec: DeploymentSpec) -> list[Rental]:
         """Those of this deployment that may serve it on, the newest last: wanted still, and within the rules."""

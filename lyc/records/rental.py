@@ -215,9 +215,9 @@ class Rental:
     answers over SSH. billed_from, billed_until: of the span that costs: from the intent until the confirmation, unless
     the provider says it more exactly. time_limit: epoch seconds at which it shall go whatever happens (`--ttl`).
     minimum, granularity: as the provider bills. reason: why it goes or went (kebab-case). error: document of what went
-    wrong. notice_at: when the provider takes it back, as it has announced. extra: ids of further machines of the same
-    run id, which must go too. per_million: what a million answer tokens cost as foretold, in the currency of the offer;
-    None where nothing was foretold.
+    wrong. extra: ids of further machines of the same run id, which must go too. per_million: what a million answer
+    tokens cost as foretold, in the currency of the offer; None where nothing was foretold. ready_at: when a deployment
+    on it first served. notice_at: when the provider takes it back, as it has announced.
     """
 
     run_id: str
@@ -241,4 +241,5 @@ class Rental:
     error: dict[str, object] | None = None
     extra: tuple[str, ...] = ()
     notice_at: float | None = None
+    ready_at: float | None = None
     per_million: Decimal | None = None

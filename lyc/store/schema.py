@@ -159,6 +159,7 @@ RENTALS = Table(
     Column("error", Text),
     Column("extra", Text, nullable=False),
     Column("notice_at", Float),
+    Column("ready_at", Float),
     Column("per_million", Text),
 )
 """Kept for good: they are the ledger."""

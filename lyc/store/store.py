@@ -35,6 +35,8 @@ _CHANGING = (
     "billed_from",
     "billed_until",
     "reason",
+    "ready_at",
+    "notice_at",
 )
 """Columns of a rental by which one that was changed is told. What is nested is not among them: an older lyc may have
 written the same in another way.

@@ -38,7 +38,7 @@ def test_deploy_as_a_document(home: Home, controller: Controller, endpoint: Endp
     assert 0 <= seconds < 5
     assert document == {
         "version": 1, "name": "a", "state": "ready", "url": endpoint.url, "key": "lyc_secret", "model": "hf:acme/a@1",
-        "release": 1, "host": "local", "changed": True, "served_name": "a", "seconds": 2.5,
+        "release": 1, "host": "local", "rented": None, "changed": True, "served_name": "a", "seconds": 2.5,
         "proof": {"kind": "chat", "answer": "Hello"},
     }  # fmt: skip
 
