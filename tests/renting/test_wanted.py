@@ -1,0 +1,109 @@
+"""Whether something uses a rented machine: each reason, and what keeps it from being one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from lyc.records.deployment import Deployment, Replica, ReplicaState
+from lyc.records.rental import Rental, RentalState
+from lyc.renting.wanted import GRACE_SECONDS, READY_SECONDS, Use, why_not
+from tests.renting.ledger_book import at, rental
+
+T = at("2026-11-20T10:00")
+NAME, HOST = "support-8b", "rent-01"
+SERVES = Deployment(NAME, T, T, target=1)
+FAR = READY_SECONDS * 10
+
+
+def replica(state: ReplicaState, *, since: float = T, host: str = HOST, of: str = NAME) -> Replica:
+    return Replica("r", of, 1, host, state, since, since, "s")
+
+
+READY, LOADING, FAILED, STOPPED = (
+    replica(one) for one in (ReplicaState.READY, ReplicaState.LOADING, ReplicaState.FAILED, ReplicaState.STOPPED)
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """now: seconds after the rental was begun."""
+
+    says: str | None
+    rental: Rental = field(default_factory=rental)
+    deployment: Deployment | None = SERVES
+    target: str | None = HOST
+    replicas: tuple[Replica, ...] = (READY,)
+    deploying: bool = False
+    patience: float | None = None
+    now: float = 10.0
+
+
+ONE = rental()
+CASES = {
+    "it serves": Case(None),
+    "it serves for ever": Case(None, now=FAR),
+    "it has a reason already": Case("host-unfit", rental=replace(ONE, reason="host-unfit"), deploying=True),
+    "its time is up": Case("ttl", rental=replace(ONE, time_limit=T), now=GRACE_SECONDS, deploying=True),
+    "its time is up, and it may finish": Case(None, rental=replace(ONE, time_limit=T), now=GRACE_SECONDS - 1),
+    "it is being deployed": Case(None, deployment=None, target=None, replicas=(), deploying=True, now=FAR),
+    "it is being deployed, and not known as a host yet": Case(
+        None, rental=rental(host=None), deployment=None, target=None, replicas=(), deploying=True
+    ),
+    "it is intended by a deploy": Case(
+        None, rental=rental(host=None, state=RentalState.INTENDED), target=None, replicas=(), deploying=True
+    ),
+    "it is on its way out while another is deployed": Case(
+        "down", rental=rental(state=RentalState.RELEASING), deployment=None, replicas=(), deploying=True
+    ),
+    "it is taken down": Case("down", deployment=None, target=None, replicas=()),
+    "it is being taken down": Case("down", deployment=replace(SERVES, stopping=True), replicas=()),
+    "it is being taken down, and something drains": Case(
+        None, deployment=replace(SERVES, stopping=True), replicas=(replica(ReplicaState.DRAINING),), now=FAR
+    ),
+    "the release went elsewhere": Case("unused", target="rent-02", replicas=()),
+    "the release went elsewhere, the old one drains": Case(
+        None, target="rent-02", replicas=(replica(ReplicaState.DRAINING),)
+    ),
+    "no release can serve": Case("unused", target=None, replicas=()),
+    "the deploy ended before it was a host": Case("unused", rental=rental(host=None), replicas=()),
+    "a replica is about to be": Case(None, replicas=()),
+    "nothing ever runs": Case("unused", replicas=(), now=READY_SECONDS + 1),
+    "nothing ever runs, and patience is short": Case("unused", replicas=(), patience=60.0, now=61.0),
+    "a replica stopped just now": Case(None, replicas=(replica(ReplicaState.STOPPED, since=T + FAR),), now=FAR + 5),
+    "it gave up": Case("gave-up", replicas=(FAILED,)),
+    "one gave up, one serves": Case(None, replicas=(FAILED, READY)),
+    "one gave up while it is deployed anew": Case(None, replicas=(FAILED,), deploying=True),
+    "it loads": Case(None, replicas=(LOADING,), now=READY_SECONDS - 1),
+    "it never gets ready": Case("never-ready", replicas=(LOADING,), now=READY_SECONDS + 1),
+    "it never gets ready, and the deploy waits on": Case(
+        "never-ready", replicas=(LOADING,), deploying=True, now=READY_SECONDS + 1
+    ),
+    "it never gets ready, patience is long": Case(None, replicas=(LOADING,), patience=FAR, now=FAR - 1),
+    "it moved on meanwhile": Case(None, replicas=(replica(ReplicaState.PROBING, since=T + 1000),), now=2000.0),
+    "it cannot be reached": Case("never-ready", replicas=(replica(ReplicaState.UNREACHABLE),), now=READY_SECONDS + 1),
+    "one of two never gets ready": Case(None, replicas=(LOADING, READY), now=FAR),
+    "another deployment runs on it": Case(
+        None, deployment=None, target=None, replicas=(replica(ReplicaState.READY, of="other"),), now=FAR
+    ),
+    "what runs elsewhere counts for nothing": Case(
+        "down", deployment=None, replicas=(replica(ReplicaState.READY, host="rent-09"),)
+    ),
+    "only what has stopped is on it": Case("unused", replicas=(STOPPED,), now=READY_SECONDS + 1),
+    "it is no host, and a replica has no host either": Case(
+        "down", rental=rental(host=None), deployment=None, replicas=(replica(ReplicaState.READY, host=""),)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_why_it_is_of_no_use(case: Case) -> None:
+    use = Use(
+        deployments={NAME: case.deployment} if case.deployment else {},
+        targets={NAME: case.target} if case.target else {},
+        replicas=case.replicas,
+        deploying={NAME} if case.deploying else set(),
+        patience={} if case.patience is None else {NAME: case.patience},
+    )
+    assert why_not(case.rental, use, T + case.now) == case.says
