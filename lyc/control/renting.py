@@ -350,7 +350,7 @@ def _certain(error: LycError) -> bool:
 
 def nothing(choice: Choice, listing: Listing, tried: list[tuple[Offer, LycError]]) -> NoFit:
     """The error of a deploy for which no machine was to be had, with every reason once."""
-    detail = [f"{offer.provider} {offer.count}×{offer.card} {offer.region}: {error}" for offer, error in tried]
+    detail = [f"{_short(offer)}: {error}" for offer, error in tried]
     detail += [f"{count} offers: {_example(choice, ref)}" for ref, count in choice.reasons().items()]
     detail += [
         f"{name}: {error.get('what')} {error.get('why') or ''}".strip() for name, error in listing.problems.items()
@@ -368,6 +368,12 @@ def nothing(choice: Choice, listing: Listing, tried: list[tuple[Offer, LycError]
         hint="lyc gpus --available shows what there is",
         detail=tuple(detail),
     )
+
+
+def _short(offer: Offer) -> str:
+    card = offer.card or offer.product
+    cards = f"{offer.count}×{card}" if offer.count > 1 else card
+    return " ".join(part for part in (offer.provider, cards, offer.region) if part)
 
 
 def _example(choice: Choice, ref: str) -> str:
