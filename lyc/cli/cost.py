@@ -17,13 +17,14 @@ from lyc.units import parse_duration
 
 if TYPE_CHECKING:
     from lyc.cli.session import Session
-    from lyc.control.rent_documents import CostDocument
+    from lyc.control.rent_documents import BilledDocument, CostDocument
 
 EXAMPLES = """
 lyc cost
 lyc cost support-8b --since 7d
 lyc cost --since 2026-11-01 --by day
 lyc cost --since all --csv > cost.csv
+lyc cost --billed
 lyc cost --json | jq -r .total.cost.amount
 """
 EVER = "all"
@@ -51,15 +52,24 @@ def cost(  # noqa: PLR0917  Typer hands them over by name
     by: Annotated[By, typer.Option("--by", help="What a line is of; days are those of UTC.")] = By.DEPLOYMENT,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values on stdout.")] = False,
+    billed: Annotated[
+        bool, typer.Option("--billed", help="Ask providers what they bill, and show it beside lyc's figures.")
+    ] = False,
 ) -> None:
     """Show what rented machines have cost."""
     from lyc.cli import cost_view
+
+    if billed and as_csv:
+        raise UsageError("contradictory-flags", "--billed has no CSV", where="--csv", hint="lyc cost --billed --json")
 
     if as_json and as_csv:
         raise UsageError("contradictory-flags", "the answer has one form", where="--json, --csv", hint="leave one out")
     begun = parse_since(since, time.time())
     session = open_session(context, as_json=as_json)
     output = session.output
+    if billed:
+        _show_billed(session, name, begun)
+        return
     found = _asked(session, name, by, begun)
     if as_csv:
         output.raw(cost_view.as_csv(found))
@@ -74,6 +84,27 @@ def cost(  # noqa: PLR0917  Typer hands them over by name
         when = "" if begun is None else f" since {cost_view.moment(begun)}"
         output.say(f"nothing was rented{whom}{when}")
         output.hint("lyc cost --since all" if begun is not None else "lyc deploy MODEL --gpu h100")
+
+
+def _show_billed(session: Session, name: str | None, since: float | None) -> None:
+    from lyc.cli import cost_view
+    from lyc.cli.options import existing
+
+    output = session.output
+    if name is None and session.untouched:
+        output.answer({"name": name, "machines": [], "silent": [], "problems": {}}, "")
+        output.say("nothing was rented")
+        return
+    client = session.client() if name is None else existing(session, name)
+    query = {"name": name, "since": since}
+    found = cast("BilledDocument", client.call("GET", "/v1/costs/billed", query=query, timeout=SECONDS))
+    output.answer({"name": name, **found}, cost_view.billed(output, found) if found["machines"] else "")
+    for provider, problem in found["problems"].items():
+        output.warn(f"{provider} is left out: {problem.get('what')}")
+    if found["silent"]:
+        output.say(f"{', '.join(found['silent'])} cannot be asked what a machine is billed")
+    if not found["machines"]:
+        output.say("no provider told of a bill")
 
 
 def parse_since(text: str, now: float, *, where: str = "--since") -> float | None:

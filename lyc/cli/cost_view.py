@@ -13,7 +13,7 @@ from lyc.units import show_duration
 
 if TYPE_CHECKING:
     from lyc.cli.output import Output
-    from lyc.control.rent_documents import CostDocument, CostLineDocument
+    from lyc.control.rent_documents import BilledDocument, CostDocument, CostLineDocument
 
 _KILO, _MEGA = 1000, 1000**2
 
@@ -37,6 +37,23 @@ def text(output: Output, found: CostDocument) -> str:
     table = output.table(columns, [_cells(line) for line in lines], spare=("TOKENS IN", "MACHINES"), numbers=numbers)
     below = [*_as_one(found), *_now(found)]
     return "\n".join([table, *(["", *below] if below else [])])
+
+
+def billed(output: Output, found: BilledDocument) -> str:
+    """Our figure beside the provider's, a machine a line."""
+    rows = [
+        (
+            one["provider"],
+            one["machine"],
+            one["deployment"],
+            f"{_money(one['ours'])} {one['our_currency']}",
+            f"{_money(one['theirs'])} {one['currency']}",
+            f"{Decimal(one['theirs']) - Decimal(one['ours']):+,.2f}" if one["currency"] == one["our_currency"] else "-",
+        )
+        for one in found["machines"]
+    ]
+    columns = ("PROVIDER", "MACHINE", "DEPLOYMENT", "OURS", "THEIRS", "DIFFERENCE")
+    return output.table(columns, rows, spare=("MACHINE",), numbers=("OURS", "THEIRS", "DIFFERENCE"))
 
 
 def notes(found: CostDocument) -> Iterator[str]:

@@ -11,10 +11,11 @@ from fastapi import FastAPI
 
 from lyc.control.deps import Deps
 from lyc.control.layout import gateway_config
+from lyc.errors import LycError
 from lyc.gateway.traffic import access_log, traffic
 from lyc.planning.catalogue import prices
 from lyc.records.rental import Rental
-from lyc.renting.ledger import Grouping, InOne
+from lyc.renting.ledger import Difference, Grouping, InOne, differences, touches
 from lyc.renting.report import Report, Row, report
 
 _PLACES = Decimal("0.000001")
@@ -29,6 +30,11 @@ def add(app: FastAPI, deps: Deps) -> None:
     ) -> dict[str, Any]:
         """What was spent, and what was served for it. name: one deployment, also one that is gone."""
         return document(_report(deps, name, by, since))
+
+    @app.get("/v1/costs/billed")
+    def billed(name: str | None = None, since: float | None = None) -> dict[str, Any]:
+        """Our figures beside those of the providers that tell theirs. Asks them now."""
+        return _billed(deps, _rentals(deps, name), since)
 
 
 def document(found: Report) -> dict[str, Any]:
@@ -53,6 +59,43 @@ def _report(deps: Deps, name: str | None, by: Grouping, since: float | None) -> 
     log = access_log(gateway_config(deps.settings))
     rates = prices.bundled().rates
     return report(rentals, traffic(log, since=first), deps.clock(), by=by, since=since, rates=rates)
+
+
+def _billed(deps: Deps, rentals: list[Rental], since: float | None) -> dict[str, Any]:
+    """`BilledDocument`."""
+    now = deps.clock()
+    begun = min((one.billed_from for one in rentals if one.billed_from is not None), default=now)
+    first = begun if since is None else max(since, begun)
+    machines: list[dict[str, Any]] = []
+    silent: list[str] = []
+    problems: dict[str, dict[str, Any]] = {}
+    for name in sorted({one.provider for one in rentals if touches(one, now, first)}):
+        mine = [one for one in rentals if one.provider == name]
+        try:
+            told = deps.accounts.open(name).billed(first, now)
+        except LycError as error:
+            problems[name] = error.document()
+            continue
+        if told is None:
+            silent.append(name)
+            continue
+        machines += [_difference(name, mine, one) for one in differences(mine, told, now)]
+    return {"since": first, "until": now, "machines": machines, "silent": silent, "problems": problems}
+
+
+def _difference(provider: str, rentals: list[Rental], one: Difference) -> dict[str, Any]:
+    return {
+        "provider": provider,
+        "machine": one.machine,
+        "run_id": one.run_id,
+        "deployment": next(rental.deployment for rental in rentals if rental.run_id == one.run_id),
+        "ours": str(one.ours.amount),
+        "theirs": str(one.theirs.amount),
+        "currency": one.theirs.currency,
+        "our_currency": one.ours.currency,
+        "since": one.since,
+        "until": one.until,
+    }
 
 
 def _rentals(deps: Deps, name: str | None) -> list[Rental]:

@@ -39,19 +39,24 @@ class Limits:
     deps: Deps
     down: Down
 
-    def enforce(self) -> None:
-        """Take down what has run for long enough, and what the budget no longer bears."""
-        now = self.deps.clock()
+    def enforce(self) -> float | None:
+        """Take down what has run for long enough, and what the budget no longer bears. Seconds until the time of the
+        next is up, None where none has a limit.
+        """
+        now, soonest = self.deps.clock(), None
         for rental in self.deps.store.rentals(open_only=True):
             if rental.time_limit is not None and now >= rental.time_limit:
                 self._end(rental.deployment, "its time is up (--ttl)")
+            elif rental.time_limit is not None:
+                soonest = min(rental.time_limit - now, soonest or rental.time_limit - now)
         found = self.standing()
         if found is None:
-            return
+            return soonest
         self._say(found)
         if found.level is Level.EXCEEDED:
             for name in self._first_to_go(found):
                 self._end(name, f"the budget of {found.budget.limit.amount} {found.budget.limit.currency} is spent")
+        return soonest
 
     def standing(self) -> Standing | None:
         """How the budget stands; None where there is none."""

@@ -64,3 +64,28 @@ class CostDocument(TypedDict):
     per_hour: dict[str, str]
     served_since: float | None
     further: int
+
+
+class BilledMachineDocument(TypedDict):
+    """ours: what lyc reckoned; theirs: what the provider says that it bills. Decimal text."""
+
+    provider: str
+    machine: str
+    run_id: str
+    deployment: str
+    ours: str
+    theirs: str
+    currency: str
+    our_currency: str
+    since: float
+    until: float
+
+
+class BilledDocument(TypedDict):
+    """silent: providers that do not tell what they bill for a machine. problems: by provider, the error."""
+
+    since: float
+    until: float
+    machines: list[BilledMachineDocument]
+    silent: list[str]
+    problems: dict[str, dict[str, object]]

@@ -176,9 +176,9 @@ class Rentals:
             self._out.discard(name)
         self._wake.set()
 
-    def _enforce(self) -> None:
-        if self.limits is not None:
-            self.limits.enforce()
+    def _enforce(self) -> float | None:
+        """Seconds until it has to be done again at the latest."""
+        return None if self.limits is None else self.limits.enforce()
 
     def _providers(self) -> list[str]:
         """Where something is rented, credential or not, and where there is a credential."""

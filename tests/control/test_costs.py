@@ -18,6 +18,8 @@ import pytest
 from lyc.records.rental import RentalState
 from lyc.spec.settings import Settings, resolve
 from lyc.store import Store
+from lyc.testing.clouds.lyceum import KEY, lyceum_app, lyceum_cloud
+from lyc.testing.clouds.server import serve
 from tests.renting.ledger_book import rental
 
 LYC = str(Path(sys.executable).with_name("lyc"))
@@ -83,3 +85,38 @@ def test_what_was_rented_and_what_it_served(env: dict[str, str]) -> None:
     assert lyc(env, "cost", "other")[1] == ""
     code, _, err = lyc(env, "cost", "nobody")
     assert (code, "no-such-deployment" in err) == (1, True)
+
+
+def test_our_figure_beside_that_of_the_provider(env: dict[str, str]) -> None:
+    """Lyceum tells what it bills; of a provider without an account nothing is known, and that is said."""
+    cloud = lyceum_cloud()
+    machine = cloud.launch("lyc-aaaaaaaa-00000001", "on-demand.h100.1x")
+    while machine.address is None:  # before it has one, it is not billed
+        cloud.advance()
+    with serve(lyceum_app(cloud)) as base:
+        env["LYC_LYCEUM_ENDPOINT"] = base
+        login = subprocess.run(
+            [LYC, "providers", "login", "lyceum"], env=env, input=KEY, capture_output=True, text=True, check=False
+        )
+        assert login.returncode == 0, login.stderr
+        store = Store(resolve(env).database)
+        hour = rental("aaaaaaaa-00000001", price="2.79", currency="USD", machine=machine.id)
+        hour = replace(hour, provider="lyceum", billed_from=machine.created_at - 3600, intended_at=machine.created_at)
+        store.add_rental(replace(hour, state=RentalState.GONE, billed_until=machine.created_at))
+        store.add_rental(
+            replace(
+                hour,
+                run_id="aaaaaaaa-00000002",
+                provider="verda",
+                state=RentalState.GONE,
+                billed_until=hour.intended_at,
+            )
+        )
+        store.close()
+        code, out, err = lyc(env, "cost", "--billed", "--json")
+        found = json.loads(out)
+    assert code == 0, err
+    assert [(one["machine"], one["provider"], one["currency"]) for one in found["machines"]] == [
+        (machine.id, "lyceum", "USD")
+    ]
+    assert found["problems"]["verda"]["ref"] == "no-provider-credential"
