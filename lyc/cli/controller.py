@@ -16,7 +16,7 @@ from lyc.units import show_duration
 
 if TYPE_CHECKING:
     from lyc.cli.session import Session
-    from lyc.control.documents import ControllerDocument
+    from lyc.control.documents import ControllerDocument, StopDocument
 
 START_EXAMPLES = """
 lyc controller start
@@ -55,13 +55,20 @@ def start(context: typer.Context, as_json: Json = False) -> None:
 def stop(context: typer.Context, as_json: Json = False) -> None:
     """Stop the controller. Gateway and replicas go on serving; nobody looks after them until it is back."""
     session = open_session(context, as_json=as_json)
-    serving = _stop(session)
+    found = _stop(session)
     output = session.output
-    output.answer({"running": False, "stopped": serving is not None, "serving": serving or []}, "")
-    if serving is None:
+    serving, rented = (found["serving"], found.get("rented") or []) if found else ([], [])
+    answer = {"running": False, "stopped": found is not None, "serving": serving, "rented": rented}
+    output.answer(answer, "")
+    if found is None:
         output.done("no controller runs")
         return
     output.done("the controller is stopped")
+    if rented:
+        output.warn(
+            f"rented still, and paid for: {', '.join(rented)}; without a controller they power off in 15 minutes,"
+            " which not every provider takes for an end: start it again (lyc ls does), or lyc down NAME first"
+        )
     if serving:
         output.hint(f"still served: {', '.join(serving)}; lyc down NAME stops one")
 
@@ -114,14 +121,14 @@ def logs(
             raise
 
 
-def _stop(session: Session) -> list[str] | None:
-    """Stop whatever controller runs, of any version. Returns the deployments that go on, or None if none ran."""
+def _stop(session: Session) -> StopDocument | None:
+    """Stop whatever controller runs, of any version. Returns what goes on, or None if none ran."""
     from lyc.control.client import ControllerClient
 
     client = ControllerClient(session.settings.controller_socket)
     try:
         pid = client.info(any_version=True)["pid"]
-        serving = client.stop()["serving"]
+        found = client.stop()
     except Unreachable as problem:
         if problem.ref == "controller-not-running":
             return None
@@ -135,7 +142,7 @@ def _stop(session: Session) -> list[str] | None:
                 hint=f"kill {pid}",
             )
         time.sleep(_PAUSE_SECONDS)
-    return serving
+    return found
 
 
 def _alive(pid: int) -> bool:

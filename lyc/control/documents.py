@@ -51,6 +51,7 @@ class ControllerDocument(TypedDict):
 class StopDocument(TypedDict):
     stopped: bool
     serving: list[str]
+    rented: list[str]
 
 
 class ReplicaDocument(TypedDict):

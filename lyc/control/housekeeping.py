@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 20.0
 AT_ONCE = 8
+GONE, OLD = "host-not-prepared", "other-release-on-host"
 ON_SILENCE = "stop"
 """What a host of the user's own does when nothing was heard for as long as its lease says."""
 
@@ -63,18 +64,28 @@ class Housekeeper:
             try:
                 self._look_after(host)
             except Failed as error:
-                if error.ref != "host-not-prepared":
+                if error.ref not in (GONE, OLD):
                     raise
-                # Another release of lyc left it so, or it was installed anew: what is to run there needs the agent.
-                with self._hosts.alone(host.name):
-                    if self._deps.store.prepared(host.name) is None:
-                        return
-                    self._deps.upkeep.prepare(host, log.info)
-                self._look_after(host)
+                if self._made_again(host, gone=error.ref == GONE):
+                    self._look_after(host)
         except LycError as error:
             log.info("visiting %s: %s", host.name, error)
         except Exception:
             log.exception("visiting %s", host.name)
+
+    def _made_again(self, host: Host, *, gone: bool) -> bool:
+        """Prepare it, for what is to run there needs the agent, and what does and should not too. gone: lyc is not
+        there any more: it was installed anew, or another controller purged it. Then it stays so unless we need it.
+        """
+        with self._hosts.alone(host.name):
+            if self._deps.store.prepared(host.name) is None:
+                return False
+            if gone and not self._known(host):
+                log.info("%s holds nothing of lyc any more", host.name)
+                self._deps.store.set_prepared(host.name, None)
+                return False
+            self._deps.upkeep.prepare(host, log.info)
+            return True
 
     def _look_after(self, host: Host) -> None:
         if host.lease_seconds is not None:

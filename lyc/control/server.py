@@ -156,7 +156,8 @@ def _add_controller(app: FastAPI, parts: Parts) -> None:
         """End the controller. Gateway and replicas go on; the next command takes them over."""
         serving = [deployment.name for deployment in parts.deps.store.deployments()]
         threading.Timer(0.05, parts.stop).start()  # after this answer has been sent
-        return {"stopped": True, "serving": serving}
+        rented = [f"{one.machine or one.run_id} at {one.provider}" for one in parts.deps.store.rentals(open_only=True)]
+        return {"stopped": True, "serving": serving, "rented": rented}
 
 
 def _add_deployments(app: FastAPI, parts: Parts) -> None:

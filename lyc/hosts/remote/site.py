@@ -167,9 +167,14 @@ class RemoteSite:
         return None
 
     def sweep(self, known: Callable[[], Sequence[Path]]) -> Sequence[str]:
-        """See `lyc.ports.Sites.sweep`. Raises Failed `host-not-prepared` also after an update of lyc."""
+        """See `lyc.ports.Sites.sweep`. Raises Failed `other-release-on-host` after an update of lyc."""
         if self.reach.stale():
-            raise not_prepared(self.name)
+            raise Failed(
+                "other-release-on-host",
+                f"{self.name} was prepared by another release of lyc",
+                where=self.name,
+                hint=f"lyc hosts prepare {self.name}",
+            )
         return self.supervisor.sweep(known)
 
     def purge(self, say: Callable[[str], None], *, force: bool) -> None:
