@@ -95,6 +95,8 @@ class Wire:
 
     def __init__(self) -> None:
         self.mishaps: dict[Point, str] = {}
+        self.fuse: tuple[int, str] | None = None
+        """Points still to pass, and what happens then, at the first one at which it can."""
         self.seen: list[Point] = []
         self.happened: list[Mishap] = []
         self.held: list[httpx.Request] = []
@@ -107,6 +109,8 @@ class Wire:
         with self._lock:
             if self.dead:
                 raise Killed
+            if self.fuse is not None:
+                return self._burnt(what)
             if not self.counting:
                 return ""
             self._count[what] += 1
@@ -118,6 +122,19 @@ class Wire:
             if kind == "before":
                 self.die()
             return kind
+
+    def _burnt(self, what: str) -> str:
+        left, kind = self.fuse or (0, "")
+        point = Point(what, 0)
+        can = kind in ("before", "after") or (kind == "lost" and what != "write") or point.changes
+        if left > 0 or not can:
+            self.fuse = (max(left - 1, 0), kind)
+            return ""
+        self.fuse = None
+        self.happened.append(Mishap(point, kind))
+        if kind == "before":
+            self.die()
+        return kind
 
     def die(self) -> None:
         self.dead = True
@@ -374,7 +391,7 @@ class World:
         self.front.app, self.front.wire = self.app, self.wire
         self.front.store.empty()
         self.front.store.wire = self.wire
-        self.env = {one.env: "x" for one in self.shape.capabilities.credentials if one.required}
+        self.credential(there=True)
         for name in ("mail", f"lyc-{OTHER}-00000001", f"lyc-{MARK}", f"lyc-{MARK}-1", f"old-lyc-{MARK}-00000001"):
             self.cloud.put_foreign(name)
         self.start()
@@ -499,6 +516,15 @@ class World:
 
     # What befalls it.
 
+    def crash(self, replica: Replica, state: ReplicaState) -> None:
+        self.store.put_replica(replace(replica, state=state, updated_at=self.clock()))
+
+    def credential(self, *, there: bool) -> None:
+        """Whether the environment holds one."""
+        self.env.clear()
+        if there:
+            self.env.update({one.env: "x" for one in self.shape.capabilities.credentials if one.required})
+
     def restart(self, *, resume: bool) -> None:
         """A new controller. resume: it takes up what the old one had begun; else each of these fails at once."""
         self.start()
@@ -554,7 +580,7 @@ class World:
                 assert not any(one.alive for one in mine)
                 assert (row.billed_from, row.machine) == (None, None)
             if row.machine is not None:
-                assert {row.machine, *row.extra} == {one.id for one in mine}
+                assert {row.machine, *row.extra} <= {one.id for one in mine}
                 _covered(row, mine)
         for machine in self.cloud.ever:
             assert machine.run_id in rows, "a machine that was never intended"
