@@ -93,6 +93,10 @@ def deploy(
     ttl: Annotated[
         str | None, typer.Option("--ttl", metavar="TIME", help="Take everything down after 8h, whatever happens.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="AMOUNT", help="Of all rented machines: 50EUR/day; see lyc budget."),
+    ] = None,
     ready_timeout: Annotated[
         str | None,
         typer.Option("--ready-timeout", metavar="TIME", help="Give a machine back that does not serve by then; 30m."),
@@ -179,6 +183,8 @@ def deploy(
     spec, name_given = wished(flags, file=file, cwd=Path.cwd(), environ=os.environ)
     where = place_of(session, spec, said=host)
     spec = with_own(spec, said=host) if where == RENT else replace(spec, host=host_of(session, where, accept=accept))
+    if budget is not None:
+        session.client().call("PUT", "/v1/budget", body={"budget": budget})
     offer = chosen(session, spec, ask=not yes) if where == RENT else None
     _Deploy(session, spec, name_given, wait, seconds, offer).run()
 

@@ -47,13 +47,14 @@ def gc(
     ]
     output.answer(found, output.table(("PROVIDER", "ID", "KIND", "WHY"), rows) if rows else "")
     kept = sum(len(one["machines"]) - len(one["ended"]) for one in providers)
+    use = f"{kept} machine is in use" if kept == 1 else f"{kept} machines are in use"
     if not rows:
         asked = len([one for one in providers if one["error"] is None])
-        output.done(f"{asked} providers looked at, nothing to give back; {kept} machines are in use")
+        output.done(f"{asked} provider{'' if asked == 1 else 's'} looked at, nothing to give back; {use}")
     elif dry_run:
         output.hint("lyc gc")
     else:
-        output.done(f"{len(rows)} asked to go; {kept} machines are in use")
+        output.done(f"{len(rows)} asked to go; {use}")
     for one in providers:
         if one["error"] is not None:
             raise from_document(one["error"])

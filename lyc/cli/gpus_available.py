@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from lyc.errors import NoFit, from_document
+from lyc.units import show_duration
 
 if TYPE_CHECKING:
     from lyc.cli.session import Session
@@ -41,6 +43,9 @@ def show(session: Session, name: str | None, providers: Sequence[str], residency
     output = session.output
     there = sorted((one for one in offers if one["stock"] != 0), key=_order)
     output.answer({**found, "offers": offers}, listed(output, there) if there else "")
+    for provider in cast("list[str]", found["stale"]):
+        seen = max((one["seen_at"] for one in there if one["provider"] == provider), default=0.0)
+        output.say(f"what {provider} has is of {show_duration(max(time.time() - seen, 0.0))} ago")
     for provider, problem in problems.items():
         output.warn(f"{provider} is left out: {problem.get('what')}")
     if gone := len(offers) - len(there):

@@ -89,6 +89,7 @@ def chosen(session: Session, spec: DeploymentSpec, *, ask: bool) -> tuple[str, s
 
 def ranked(output: Output, candidates: Sequence[Mapping[str, Any]]) -> str:
     """The numbered table."""
+    told = any(one["wake"] is not None for one in candidates)
     rows = [
         (
             str(number),
@@ -98,13 +99,13 @@ def ranked(output: Output, candidates: Sequence[Mapping[str, Any]]) -> str:
             f"{Decimal(one['per_hour']):.2f} {one['currency']}",
             "-" if one["per_million"] is None else f"{Decimal(one['per_million']):.2f}",
             _stock(one),
-            "-" if one["wake"] is None else f"{one['wake'] / 60:.0f} min",
+            _wake(one["wake"]) if told else "",
             "may not fit" if one["doubtful"] else "",
         )
         for number, one in enumerate(candidates, 1)
     ]
     columns = ("#", "PROVIDER", "GPU", "WHERE", "PRICE/H", "€/MTOKEN", "STOCK", "WAKE", "NOTE")
-    return output.table(columns, rows, spare=("NOTE", "WAKE"), numbers=("#", "PRICE/H", "€/MTOKEN", "STOCK"))
+    return _table(output, columns, rows, ("NOTE", "WAKE"), ("#", "PRICE/H", "€/MTOKEN", "STOCK"))
 
 
 def listed(output: Output, offers: Sequence[Mapping[str, Any]]) -> str:
@@ -112,7 +113,7 @@ def listed(output: Output, offers: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             one["card"] or one["product"],
-            str(one["count"]),
+            str(one["count"] or "-"),
             one["provider"],
             _place(one),
             f"{Decimal(one['per_hour']):.2f} {one['currency']}",
@@ -122,7 +123,17 @@ def listed(output: Output, offers: Sequence[Mapping[str, Any]]) -> str:
         for one in offers
     ]
     columns = ("GPU", "COUNT", "PROVIDER", "WHERE", "PRICE/H", "KIND", "STOCK")
-    return output.table(columns, rows, spare=("KIND",), numbers=("COUNT", "PRICE/H", "STOCK"))
+    return _table(output, columns, rows, ("KIND",), ("COUNT", "PRICE/H", "STOCK"))
+
+
+def _table(
+    output: Output, columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], numbers: Sequence[str]
+) -> str:
+    """As `Output.table`, without the columns in which nothing stands."""
+    kept = [at for at, name in enumerate(columns) if any(row[at] for row in rows)]
+    names = [columns[at] for at in kept]
+    cells = [[row[at] for at in kept] for row in rows]
+    return output.table(names, cells, spare=[name for name in spare if name in names], numbers=numbers)
 
 
 def _credentials() -> dict[str, str]:
@@ -138,6 +149,7 @@ def _asked(output: Output, most: int) -> int:
             output.ask(f"which one? [1-{most}, default 1, q to leave] ")
             word = input().strip().lower()
         except (EOFError, KeyboardInterrupt):
+            output.say("")  # the cursor stands behind the question still
             word = "q"
         if word in ("q", "quit", "n", "no"):
             raise Interrupted("nothing-taken", "no offer was taken; nothing was rented")
@@ -156,6 +168,10 @@ def _cards(one: Mapping[str, Any]) -> str:
 
 def _place(one: Mapping[str, Any]) -> str:
     return " ".join(part for part in (one["country"], one["region"]) if part) or "unknown"
+
+
+def _wake(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{max(seconds / 60, 1):.0f} min"
 
 
 def _stock(one: Mapping[str, Any]) -> str:

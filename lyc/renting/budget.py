@@ -18,9 +18,9 @@ from lyc.spec.names import check_name
 
 WARN_AT = Decimal("0.8")
 """Part of the budget at which it warns."""
-_WHERE = "--budget"
-_HINT = "write it like --budget 50EUR/day; also /week and /month"
-_STOP_WHERE = "--budget-stop"
+_WHERE = "AMOUNT"
+_HINT = "write it like lyc budget 50EUR/day; also /week and /month"
+_STOP_WHERE = "--stop"
 _STOP_HINT = f"write it like {_STOP_WHERE} idle,youngest, or with names: {_STOP_WHERE} batch,idle,keep:support-8b"
 
 
