@@ -66,7 +66,7 @@ def test_two_bare_hosts(away: Lyc, lab: Lab, engine_machines: Borrow) -> None:
         "second": ("--host", "ssh://ubuntu@two", "--accept-host-key", "accept-new", *FAST),
     }
     begun = [away.start("deploy", MODEL, "--name", name, *words, "--json") for name, words in wishes.items()]
-    ended = [(*process.communicate(timeout=300), process.returncode) for process in begun]
+    ended = [(*process.communicate(timeout=600), process.returncode) for process in begun]
     assert [code for _, _, code in ended] == [0, 0], ended
     first, second = (json.loads(out) for out, _, _ in ended)
     assert (first["host"], second["host"]) == ("one", "two")
