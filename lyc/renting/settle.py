@@ -97,11 +97,17 @@ def told(rental: Rental, machine: Machine, now: float) -> Rental:
         address=machine.address or rental.address,
         port=machine.port if machine.address else rental.port,
         user=machine.user or rental.user,
-        billed_from=rental.billed_from or machine.created_at or rental.intended_at,
+        billed_from=rental.billed_from or _began(rental, machine, now),
         billed_until=None,
         notice_at=machine.notice_at or rental.notice_at,
         updated_at=now,
     )
+
+
+def _began(rental: Rental, machine: Machine, now: float) -> float:
+    """From when it costs. A clock that is not ours may be set wrong: it was not before we asked, nor is it to come."""
+    said = rental.intended_at if machine.created_at is None else machine.created_at
+    return min(max(said, rental.intended_at), max(now, rental.intended_at))
 
 
 def released(rental: Rental, reason: str, now: float, error: dict[str, object] | None = None) -> Rental:

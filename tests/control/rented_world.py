@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import Connection, delete, event
@@ -43,6 +44,7 @@ from lyc.testing.clouds.core import Cloud, FakeMachine
 from lyc.testing.clouds.server import App, Reply, Request, serve
 
 OWNER = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+T = TypeVar("T")
 MARK, OTHER = OWNER[:8], "99999999"
 GIB = 1 << 30
 NAME = "chat"
@@ -99,7 +101,7 @@ class Wire:
         """Points still to pass, and what happens then, at the first one at which it can."""
         self.seen: list[Point] = []
         self.happened: list[Mishap] = []
-        self.held: list[httpx.Request] = []
+        self.held: list[Callable[[], object]] = []
         self.dead = self.counting = False
         self._count: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -144,31 +146,27 @@ class Wire:
         if kind == "after" or self.dead:
             self.die()
 
-    def send(self, request: httpx.Request, real: Callable[[], httpx.Response]) -> httpx.Response:
-        """One exchange, with whatever happens to it."""
-        kind = self.at(f"{request.method} {_plain(request.url.path)}")
+    def send(self, what: str, real: Callable[[], T], again: Callable[[], object], lost: Callable[[], Exception]) -> T:
+        """One exchange, with whatever happens to it. again: the same once more, past who sent it first; lost: what
+        its client raises when no answer comes.
+        """
+        kind = self.at(what)
         if kind == "delayed":
-            request.read()
-            self.held.append(request)
-            raise httpx.ReadError("delayed", request=request)
-        if kind == "doubled":
-            request.read()
+            self.held.append(again)
+            raise lost()
         answer = real()
         if kind == "doubled":
-            repeat(request)
+            again()
         if kind == "lost":
-            answer.close()
-            raise httpx.ReadError("lost", request=request)
-        if kind == "after" or self.dead:
-            answer.close()
+            raise lost()
         self.after(kind)
         return answer
 
     def release(self) -> None:
         """What was delayed takes place."""
         held, self.held = self.held, []
-        for request in held:
-            repeat(request)
+        for again in held:
+            again()
 
 
 def _plain(path: str) -> str:
@@ -176,12 +174,14 @@ def _plain(path: str) -> str:
     return re.sub(r"[0-9a-f]{8}(-?[0-9a-f]{4,})*", "*", path)
 
 
-def repeat(request: httpx.Request) -> None:
-    """Send it once more, past whoever sent it first."""
-    connection = http.client.HTTPConnection(request.url.host, request.url.port or 80, timeout=10)
+def post(method: str, url: str, headers: Mapping[str, str], body: bytes) -> None:
+    """One exchange whose answer nobody wants."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     try:
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
-        connection.request(request.method, request.url.raw_path.decode(), request.content, headers)
+        plain = {name: value for name, value in headers.items() if name.lower() not in ("connection", "content-length")}
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        connection.request(method, target, body, plain)
         connection.getresponse().read()
     finally:
         connection.close()
@@ -250,6 +250,8 @@ class Front:
         self.ended = threading.Event()
         self.wire = Wire()
         self.base = self.name = ""
+        self.began: Callable[[], float] = lambda: BEGAN
+        self.shape = cast("Shape", None)
 
     def answer(self, request: Request) -> Reply | None:
         app = self.app
@@ -268,7 +270,13 @@ def _handle(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Res
     front = _WIRES.get(request.url.port or 0)
     if front is None:
         return _SEND(transport, request)
-    return front.wire.send(request, lambda: _SEND(transport, request))
+    body = request.read()
+    return front.wire.send(
+        f"{request.method} {_plain(request.url.path)}",
+        lambda: _SEND(transport, request),
+        lambda: post(request.method, str(request.url), dict(request.headers), body),
+        lambda: httpx.ReadError("no answer", request=request),
+    )
 
 
 @contextlib.contextmanager
@@ -386,7 +394,9 @@ class World:
     visits: int = 0
 
     def __post_init__(self) -> None:
+        self.clock.now = self.front.began()
         self.cloud, self.app = self.shape.make(self.clock)
+        self.cloud.halt = lambda machine: setattr(machine, "word", None)  # one that ends is seen to end
         self.hosts = Reach(self.cloud)
         self.front.app, self.front.wire = self.app, self.wire
         self.front.store.empty()
@@ -516,6 +526,13 @@ class World:
 
     # What befalls it.
 
+    def take(self, machine: FakeMachine) -> None:
+        """Its provider ends it, as one does with spot machines; what was attached to it stays."""
+        self.cloud.end(machine.id)
+        for thing in self.cloud.things.values():
+            if thing.machine == machine.id:
+                thing.machine = None
+
     def crash(self, replica: Replica, state: ReplicaState) -> None:
         self.store.put_replica(replace(replica, state=state, updated_at=self.clock()))
 
@@ -523,7 +540,7 @@ class World:
         """Whether the environment holds one."""
         self.env.clear()
         if there:
-            self.env.update({one.env: "x" for one in self.shape.capabilities.credentials if one.required})
+            self.env.update({one.env: "x" for one in self.shape.capabilities.credentials})
 
     def restart(self, *, resume: bool) -> None:
         """A new controller. resume: it takes up what the old one had begun; else each of these fails at once."""

@@ -30,7 +30,7 @@ CREATES = frozenset({
 @pytest.fixture(scope="module", params=SHAPES)
 def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     with served(tmp_path_factory.mktemp(request.param)) as front:
-        front.name = request.param
+        front.name, front.shape = request.param, SHAPES[request.param]
         yield front
 
 
@@ -44,7 +44,7 @@ class Points:
 
 @pytest.fixture(scope="module")
 def points(front: Front) -> Points:
-    world = World(SHAPES[front.name], front)
+    world = World(front.shape, front)
     world.wire.counting = True
     assert world.deploy() is None
     deploy = len(world.wire.seen)
@@ -63,7 +63,7 @@ def worth(points: tuple[Point, ...]) -> tuple[Point, ...]:
 
 def walk(front: Front, mishaps: tuple[Mishap, ...], *, resume: bool = True) -> World:
     """A deploy, a rest, a down and a sweep, with mishaps, and a new controller whenever one was killed."""
-    world = World(SHAPES[front.name], front)
+    world = World(front.shape, front)
     world.wire.mishaps = {one.point: one.kind for one in mishaps}
     world.wire.counting = True
     alive(world, world.deploy, resume=resume)
@@ -160,7 +160,7 @@ def test_a_create_goes_astray_and_the_controller_dies(front: Front, points: Poin
         if point.what != "write":
             continue
         with told((create, kind, point)):
-            world = World(SHAPES[front.name], front)
+            world = World(front.shape, front)
             world.wire.mishaps = {create: kind, point: "after"}
             world.wire.counting = True
             alive(world, lambda world=world: world.deploy(), resume=True)

@@ -114,7 +114,7 @@ class Renting(RuleBasedStateMachine):
     @precondition(lambda self: self.world.cloud.alive())
     @rule(data=st.data())
     def a_machine_is_taken(self, data: st.DataObject) -> None:
-        self.world.cloud.end(self._one(data).id)
+        self.world.take(self._one(data))
 
     @precondition(lambda self: self.world.cloud.alive())
     @rule(data=st.data())

@@ -278,6 +278,11 @@ def test_what_is_told_keeps_what_was_known_better() -> None:
     assert told(known, machine(port=None), T).port is None
 
 
+@pytest.mark.parametrize(("said", "from_"), [(None, T), (T + 2, T + 2), (T - 3600, T), (T + 3600, T + 9)])
+def test_a_clock_that_is_set_wrong_bills_neither_before_nor_after(said: float | None, from_: float) -> None:
+    assert told(INTENDED, machine(created_at=said), T + 9).billed_from == from_
+
+
 def test_the_first_reason_stays() -> None:
     first = released(RENTED, "host-unfit", T, {"ref": "a"})
     again = released(first, "down", T + 1, {"ref": "b"})
