@@ -28,7 +28,8 @@ LINK_KBIT = 8_000
 """The weights of the sample take ten seconds over it."""
 SPARE = 2 << 30
 """What a host must have free beside the weights: `_ROOM` of lyc.engines.preflight_system."""
-OLD_ENGINE = "engines/vllm-0.1.0/0123456789abcdef"
+OLD_ENGINE = "engines/vllm-old-0.1.0/0123456789abcdef"
+"""By its name the last that is looked at."""
 ROOT = "var/lib/lyc"
 
 
@@ -116,9 +117,8 @@ def test_both_at_the_same_moment(place: Place) -> None:
             document = both[name].json(*place.deploy(name)) if code else json.loads(out)
             place.served[name] = Served(both[name], place.box, document)
         assert not old.exists()
-        assert [
-            err for _, err, _ in ended.values() if "to make room: engine vllm-0.1.0/0123456789abcdef, 1.0 GiB" in err
-        ]
+        said = "".join(err for _, err, _ in ended.values())
+        assert "to make room: engine vllm-old-0.1.0/0123456789abcdef, 1.0 GiB" in said
     finally:
         place.box.unfill()
     for served in place.served.values():
@@ -160,5 +160,7 @@ def test_one_goes_and_the_other_stays(place: Place) -> None:
     assert theirs.well()["pid"] == before
     theirs.lyc.run("down", theirs.name, "--yes", "--drain-timeout", "1")
     ours.lyc.run("hosts", "rm", "box", "--purge", "--yes")
-    assert place.box.shell(f"ls -d /{ROOT} /etc/systemd/system/lyc* 2>/dev/null; true") == ""
+    os.kill(theirs.lyc.controller_pid(), signal.SIGKILL)  # so that the next one visits the host at once
+    wait_for(lambda: not theirs.lyc.json("hosts", "show", "box")["prepared"], 60, "that it is seen to be bare")
+    assert place.box.shell(f"ls -d /{ROOT} /etc/systemd/system/lyc* 2>/dev/null; getent passwd lyc; true") == ""
     assert theirs.lyc.error("hosts", "prune", "box", code=1)["ref"] == "host-not-prepared"
