@@ -314,6 +314,7 @@ class Reach:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self.pinned: dict[str, tuple[str, ...]] = {}
+        self.facts = FACTS
 
     def own_key(self) -> tuple[Path, str]:
         return Path(
@@ -336,7 +337,7 @@ class Reach:
     def look(self, host: Host, hub: str | None = None, *, reach: bool = True) -> RemoteFacts:
         del hub, reach
         self._up(host)
-        return replace(FACTS, looked_at=self._cloud.clock())
+        return replace(self.facts, looked_at=self._cloud.clock())
 
     def _up(self, host: Host) -> None:
         address = host.address.partition("@")[2]

@@ -16,7 +16,7 @@ from lyc.ports import Provider
 from lyc.records.rental import Leftover, Order, Rental, RentalState
 from lyc.renting.settle import released
 from lyc.testing.clouds.faults import Fault
-from tests.control.rented_world import MARK, NAME, Front, World, served
+from tests.control.rented_world import FACTS, MARK, NAME, Front, World, served
 from tests.control.shapes import SHAPES
 
 
@@ -174,6 +174,45 @@ def test_a_machine_that_somebody_has_renamed_is_ours_still(world: World) -> None
     world.down()
     assert world.cloud.alive() == []
     assert only(world).state is RentalState.GONE
+
+
+def test_a_dry_run_says_what_a_sweep_would_do(world: World) -> None:
+    orphan = world.cloud.launch(f"lyc-{MARK}-0000000f", "on-demand.h100.1x")
+    said = world.visit(leftovers=True, dry_run=True)
+    assert [one.machine for one in said.ended] == [orphan.id]
+    assert world.cloud.alive() == [orphan]
+    assert world.cloud.calls_of("terminate") == []
+    assert world.visit().ended == said.ended
+    assert world.cloud.alive() == []
+
+
+def test_a_machine_that_will_not_do_goes_before_the_next_one_is_tried(world: World) -> None:
+    world.hosts.facts = replace(FACTS, driver="470.1", cuda=(11, 4))
+    failure = world.deploy()
+    assert failure is not None
+    assert failure.ref == "no-capacity"
+    tried = world.store.rentals()
+    assert len(tried) > 1
+    assert {one.reason for one in tried} == {"host-unfit"}
+    assert {one.state for one in tried} <= {RentalState.GONE, RentalState.RELEASING}
+    world.visit()
+    assert world.cloud.alive() == []
+
+
+def test_a_record_is_closed_when_its_provider_says_so_and_no_sooner(world: World) -> None:
+    """That a request to end it was taken is not yet its end."""
+    assert world.deploy() is None
+    world.cloud.linger = 6
+    rental = only(world)
+    assert world.store.change_rental(released(rental, "down", world.clock()), rental)
+    seen = 0
+    while only(world).state is not RentalState.GONE:
+        assert only(world).state is RentalState.RELEASING
+        world.clock.pass_(1)
+        world.visit()
+        seen += bool(world.cloud.alive())
+    assert world.cloud.alive() == []
+    assert seen >= 3
 
 
 def test_a_credential_that_is_taken_away_gives_back_what_was_rented_with_it(world: World) -> None:
