@@ -57,4 +57,7 @@ def gc(
         output.done(f"{len(rows)} asked to go; {use}")
     for one in providers:
         if one["error"] is not None:
-            raise from_document(one["error"])
+            problem = from_document(one["error"])
+            if output.as_json:  # it is in the document already
+                raise typer.Exit(problem.exit_code)
+            raise problem

@@ -51,7 +51,8 @@ def show(session: Session, name: str | None, providers: Sequence[str], residency
     if gone := len(offers) - len(there):
         output.say(f"{gone} more are sold out")
     if not there and not output.as_json:
-        output.say(f"none of {', '.join(asked)} has {card or 'a GPU'} just now")
+        place = f" of which it is known that it stands in {residency}" if residency else ""
+        output.say(f"none of {', '.join(asked)} has {card or 'a GPU'}{place} just now")
 
 
 def _order(one: Mapping[str, Any]) -> tuple[str, int, str, Decimal]:

@@ -144,16 +144,17 @@ def _credentials() -> dict[str, str]:
 
 def _asked(output: Output, most: int) -> int:
     """A number from 1 on."""
+    question = f"which one? [1-{most}, default 1, q to leave] " if most > 1 else "take it? [Enter, or q to leave] "
     while True:
         try:
-            output.ask(f"which one? [1-{most}, default 1, q to leave] ")
+            output.ask(question)
             word = input().strip().lower()
         except (EOFError, KeyboardInterrupt):
             output.say("")  # the cursor stands behind the question still
             word = "q"
         if word in ("q", "quit", "n", "no"):
             raise Interrupted("nothing-taken", "no offer was taken; nothing was rented")
-        if not word:
+        if word in ("", "y", "yes"):
             return 1
         if word.isdecimal() and 1 <= int(word) <= most:
             return int(word)

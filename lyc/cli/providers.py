@@ -74,7 +74,10 @@ def check(context: typer.Context, name: Provider, as_json: Json = False) -> None
     if error is not None:
         from lyc.errors import from_document
 
-        raise from_document(error)
+        problem = from_document(error)
+        if output.as_json:  # it is in the document already
+            raise typer.Exit(problem.exit_code)
+        raise problem
     whose = f" as {found['account']}" if found["account"] else ""
     output.done(f"{found['title']} takes the credential{whose}, from {found['source']}")
     output.done(f"{found['in_stock']} of {found['offers']} kinds of machines are in stock")

@@ -41,7 +41,8 @@ class RentTable(BaseModel):
         }
         if value is not None:
             try:
-                readers.get(str(info.field_name), parse_duration)(value)
+                if readers.get(str(info.field_name), parse_duration)(value) == 0:
+                    raise ValueError(f"{value!r} is nothing")
             except (ValueError, UsageError) as problem:
                 why = problem.why or problem.what if isinstance(problem, UsageError) else str(problem)
                 raise PydanticCustomError("rent", "{why}", {"why": why}) from problem

@@ -50,7 +50,7 @@ def test_what_is_no_budget_says_how_to_write_one(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_budget(text)
     assert caught.value.ref in ("invalid-budget", "invalid-amount")
-    assert caught.value.where == "--budget"
+    assert caught.value.where == "AMOUNT"
     assert "50EUR/day" in caught.value.hint
 
 
@@ -161,7 +161,7 @@ def test_unless_told_otherwise_the_dearest_idle_first_then_the_youngest() -> Non
 def test_what_is_no_order_is_refused(text: str) -> None:
     with pytest.raises(LycError) as caught:
         parse_stop_order(text)
-    assert caught.value.where == "--budget-stop"
+    assert caught.value.where == "--stop"
 
 
 def test_what_runs_is_told_by_deployment() -> None:
