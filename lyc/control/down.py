@@ -17,6 +17,8 @@ from lyc.rollout.transitions import ENDED
 
 WATCH_SECONDS = 0.05
 RELEASE_SECONDS = 1.0
+FORGET_SECONDS = 5.0
+"""Longest wait for hosts whose machines are gone to be forgotten, which happens in a moment and by itself."""
 
 
 class Remover:
@@ -61,6 +63,9 @@ class Remover:
                 words = ", ".join(f"{one.machine or one.run_id} at {one.provider}" for one in left)
                 talk.phase(PhaseEvent(Phase.RELEASE, PhaseStatus.PROGRESS, f"waiting for {words} to be gone"))
                 waited.wait(RELEASE_SECONDS)
+        deadline = self._deps.clock() + FORGET_SECONDS
+        while {known.host.rental for known in store.hosts()} & set(rented) and self._deps.clock() < deadline:
+            waited.wait(WATCH_SECONDS)
         return rented
 
     def _say_who_is_waited_for(self, name: str, talk: Talk) -> None:
