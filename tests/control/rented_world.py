@@ -545,6 +545,7 @@ class World:
 
     def restart(self, *, resume: bool) -> None:
         """A new controller. resume: it takes up what the old one had begun; else each of these fails at once."""
+        self.clock.pass_(5.0)
         self.start()
         for operation in self.store.running_operations():
             deploys = operation.kind is OperationKind.DEPLOY

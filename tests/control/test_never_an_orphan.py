@@ -152,7 +152,7 @@ def test_a_request_acts_twice_or_later(front: Front, points: Points, kind: str) 
 @pytest.mark.parametrize("kind", ["lost", "doubled", "delayed"])
 def test_a_create_goes_astray_and_the_controller_dies(front: Front, points: Points, kind: str) -> None:
     """At every point from there on."""
-    if not EVERY and front.name not in ("lyceum", "scaleway"):
+    if not EVERY and front.name != "lyceum":
         pytest.skip("as with lyceum; LYC_EVERY_POINT=1 walks it too")
     create = next(one for one in points.deploy if one.what in CREATES)
     later = points.deploy[points.deploy.index(create) + 1 :]
