@@ -75,6 +75,8 @@ def walk(front: Front, mishaps: tuple[Mishap, ...], *, resume: bool = True) -> W
     world.wire.counting = True
     if world.store.find_deployment(NAME) is not None:
         alive(world, world.down, resume=resume)
+    if world.store.find_deployment(NAME) is not None:
+        world.down()  # killed before the wish was stored: whoever wished it has heard of that, and asks again
     alive(world, lambda: world.visit(leftovers=True), resume=resume)
     world.wire.counting = False
     if len(world.wire.happened) > before:
