@@ -15,6 +15,7 @@ from lyc.control.layout import load_credentials
 from lyc.control.operations import Talk, bug
 from lyc.control.preparation import Preparation, Prepared, Provided
 from lyc.control.reconcile import Reconciler
+from lyc.control.rent_documents import rented
 from lyc.control.renting import Renter
 from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
 from lyc.records.deployment import (
@@ -81,27 +82,8 @@ class Deployer:
             "first": first,
             "served_name": name,
             "task": release.plan.task,
-            "rented": self._rented(release.spec.host),
+            "rented": rented(release.spec.host, self._deps.store.rentals(open_only=True)),
             "seconds": self._deps.clock() - began,
-        }
-
-    def _rented(self, host: str) -> dict[str, object] | None:
-        """What its machine costs, where that is rented."""
-        rental = next((one for one in self._deps.store.rentals(open_only=True) if one.host == host), None)
-        if rental is None:
-            return None
-        offer = rental.offer
-        return {
-            "provider": rental.provider,
-            "machine": rental.machine,
-            "product": offer.product,
-            "count": offer.count,
-            "region": offer.region or None,
-            "country": offer.country or None,
-            "per_hour": str(offer.per_hour),
-            "currency": offer.currency,
-            "spot": offer.spot,
-            "until": rental.time_limit,
         }
 
     def _begin(self, name: str) -> None:

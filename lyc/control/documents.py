@@ -268,6 +268,7 @@ class HostDocument(TypedDict):
     lease_seconds: int | None
     country: str
     rental: str
+    rented: RentedDocument | None
     prepared: bool
     replicas: list[HostReplicaDocument]
 

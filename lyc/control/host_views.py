@@ -6,6 +6,7 @@ import dataclasses
 from collections import defaultdict
 from typing import Any
 
+from lyc.control.rent_documents import rented
 from lyc.engines.preflight import preflight, verdict
 from lyc.records.host import Check, CheckState, KnownHost, RemoteFacts
 from lyc.spec.host_address import shown
@@ -42,6 +43,7 @@ def _host(store: Store, known: KnownHost, replicas: list[dict[str, Any]]) -> dic
         "lease_seconds": known.host.lease_seconds,
         "country": known.host.country,
         "rental": known.host.rental,
+        "rented": rented(known.host.name, store.rentals(open_only=True)) if known.host.rental else None,
         "prepared": store.prepared(known.host.name) is not None,
         "replicas": replicas,
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypedDict
+
+from lyc.records.rental import Rental
 
 
 class RentedDocument(TypedDict):
@@ -18,6 +21,26 @@ class RentedDocument(TypedDict):
     currency: str
     spot: bool
     until: float | None
+
+
+def rented(host: str, rentals: Iterable[Rental]) -> RentedDocument | None:
+    """What a host costs, by the rentals that are open; None where it is not rented."""
+    rental = next((one for one in rentals if one.host == host), None)
+    if rental is None:
+        return None
+    offer = rental.offer
+    return {
+        "provider": rental.provider,
+        "machine": rental.machine,
+        "product": offer.product,
+        "count": offer.count,
+        "region": offer.region or None,
+        "country": offer.country or None,
+        "per_hour": str(offer.per_hour),
+        "currency": offer.currency,
+        "spot": offer.spot,
+        "until": rental.time_limit,
+    }
 
 
 class ServedDocument(TypedDict):

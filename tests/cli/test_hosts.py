@@ -143,6 +143,15 @@ def test_show_tells_what_lyc_does_there_now(home: Home, hosts: Controller) -> No
     assert (document["use"], document["use_error"], document["replicas"][0]["gpus"]) == (USE, None, [0, 1])
 
 
+def test_show_says_what_a_rented_machine_costs(home: Home, hosts: Controller) -> None:
+    rented = {"provider": "lyceum", "machine": "m1", "product": "h100", "count": 1, "region": None, "country": None,
+              "per_hour": "2.79", "currency": "USD", "spot": False, "until": None}  # fmt: skip
+    hosts.answers["GET", "/v1/hosts/gpu1"] = (200, host(rented=rented))
+    assert "rented      h100 at lyceum, 2.79 USD an hour\n" in home.run("hosts", "show", "gpu1")[1]
+    hosts.answers["GET", "/v1/hosts/gpu1"] = (200, host(rented=rented | {"until": 1.0}))
+    assert "2.79 USD an hour, until 1970-01-0" in home.run("hosts", "show", "gpu1")[1]
+
+
 def test_show_of_a_host_that_cannot_be_asked(home: Home, hosts: Controller) -> None:
     gone = Unreachable("host-unreachable", "gpu1 does not answer")
     hosts.answers["GET", "/v1/hosts/gpu1/use"] = (400, {"error": gone.document()})
