@@ -13,7 +13,7 @@ from lyc.control.deps import Deps
 from lyc.control.operations import Talk
 from lyc.control.placing import Found, Placed, Placing, place
 from lyc.control.renting import TRIES, Cancelled, Renter, nothing
-from lyc.engines import versions
+from lyc.engines import architectures, options, versions
 from lyc.errors import LycError, NoFit, NotAuthorised, Unreachable
 from lyc.planning.catalogue.cards import find
 from lyc.planning.host.engine_args import asked
@@ -56,6 +56,7 @@ class RentedPlacing:
     def place(self) -> Placed:
         """Raises NoFit `no-capacity`, `no-offer`, `no-provider`, with the reason of everything that was tried."""
         spec, renter = self._question.spec, self._renter
+        self._check()
         for rental in reversed(renter.open_rentals(spec)):
             placed = self._again(rental)
             if placed is not None:
@@ -67,14 +68,20 @@ class RentedPlacing:
             self._talk.warn(f"{name} is left out: {problem.get('what')}")
         tried: list[tuple[Offer, LycError]] = []
         for candidate in _ordered(choice.candidates, self._question.preferred)[:TRIES]:
-            denied = {offer.provider for offer, error in tried if isinstance(error, NotAuthorised)}
-            if candidate.offer.provider not in denied:
+            if not _hopeless(candidate.offer, tried):
                 done = self._try(candidate)
                 if isinstance(done, Placed):
                     return done
                 tried.append((candidate.offer, done))
                 self._talk.warn(f"{words(candidate.offer)}: {done}")
         raise nothing(choice, listing, tried)
+
+    def _check(self) -> None:
+        """What no machine would mend is said before one is paid for. Raises SpecError and UsageError."""
+        spec, build = self._question.spec, versions.pinned(on_cpu=self._question.spec.gpu == "cpu")
+        architectures.check(self._question.model.facts, build)
+        options.check(spec.engine_args, build)
+        options.check_env(spec.env)
 
     def _owned(self) -> Placed | None:
         """On a machine of the user's own, which costs nothing more."""
@@ -149,6 +156,17 @@ def _ordered(candidates: Sequence[Candidate], preferred: tuple[str, str] | None)
     if preferred is None:
         return list(candidates)
     return [one for one in candidates if (one.offer.provider, one.offer.id) == preferred]
+
+
+def _hopeless(offer: Offer, tried: Sequence[tuple[Offer, LycError]]) -> bool:
+    """Whether what was tried says that this one will not do either: the same account, or more cards of the same kind on
+    machines whose driver or system does not fit.
+    """
+    return any(
+        offer.provider == other.provider
+        and (isinstance(error, NotAuthorised) or (error.ref == "host-unfit" and offer.card == other.card))
+        for other, error in tried
+    )
 
 
 def _another(error: LycError) -> bool:
