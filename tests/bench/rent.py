@@ -24,20 +24,24 @@ from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from lyc.control.deps import Deps
 from lyc.control.market import Market
+from lyc.control.rentals import Rentals
 from lyc.engines.versions import pinned
 from lyc.planning import offers as planning
 from lyc.planning.catalogue import prices
 from lyc.providers.accounts import ProviderAccounts, endpoint_variable
 from lyc.records.model import ModelFacts
-from lyc.records.rental import Machine, MachineState, Offer, Rental, RentalState
+from lyc.records.operation import Operation, OperationKind, OperationState
+from lyc.records.rental import Offer, Rental, RentalState
 from lyc.records.wish import Wish
 from lyc.renting.choice import Choice, rank
 from lyc.renting.rules import Rules
-from lyc.renting.settle import Known, settle
+from lyc.store import Store
 from lyc.testing.clouds import aws, lambda_cloud, moto, runpod
 from lyc.testing.clouds.aws_cloud import KEY_ID, REGIONS, AwsCloud
 from lyc.testing.clouds.aws_cloud import SECRET_KEY as AWS_KEY
@@ -130,45 +134,39 @@ def decision(rounds: int, latency: float) -> dict[str, object]:
 
 
 def sweep(rounds: int, count: int) -> dict[str, object]:
-    """Seconds, medians, at Lyceum's fake without latency."""
+    """Seconds, medians, at Lyceum's fake without latency: a whole visit, with the store; and the list alone."""
     owner = secrets.token_hex(4)
     cloud = lyceum_cloud()
     with serve(lyceum_app(cloud)) as endpoint, tempfile.TemporaryDirectory() as folder:
         environ = {"LYCEUM_API_KEY": KEY, endpoint_variable("lyceum"): endpoint}
-        provider = ProviderAccounts(Path(folder), environ, time.time).open("lyceum")
-        made = cloud.put_many(owner, count)
+        accounts = ProviderAccounts(Path(folder), environ, time.time)
+        provider, now = accounts.open("lyceum"), time.time()
         offer = Offer("lyceum", "on-demand.h100.1x", "h100", "h100", 1, Decimal("2.79"), "USD")
-        now = time.time()
-        rentals = {
-            one.run_id: Rental(
-                one.run_id,
-                "lyceum",
-                "bench",
-                offer,
-                RentalState.RENTED,
-                now,
-                now,
-                machine=one.id,
-                address="203.0.113.1",
-            )
-            for one in made
-            if one.run_id
-        }
-        known = Known(rentals, frozenset(rentals), frozenset(), 300.0)
+        store = Store(Path(folder) / "lyc.db")
+        begun = Operation("op", OperationKind.DEPLOY, "bench", {}, OperationState.RUNNING, now)
+        store.put_operation(begun)  # so that the machines are wanted
+        for one in cloud.put_many(owner, count):
+            assert one.run_id
+            assert one.address
+            known = Rental(one.run_id, "lyceum", "bench", offer, RentalState.RENTED, now, now, machine=one.id,
+                           address=one.address.host, port=one.address.port)  # fmt: skip
+            store.add_rental(known)
+        nothing = cast("Any", None)
+        rentals = Rentals(Deps(
+            settings=nothing, store=store, supervisor=nothing, gateway=nothing, sites=nothing, hosts=nothing,
+            upkeep=nothing, accounts=accounts, owner=owner, open_source=nothing, clock=time.time,
+        ))  # fmt: skip
+        rentals.visit("lyceum")  # addresses that were not told yet are stored
         listed: list[float] = []
-        settled: list[float] = []
+        visited: list[float] = []
         for _ in range(rounds):
+            listed.append(timed(lambda: provider.list_owned(owner)))
             began = time.perf_counter()
-            machines: list[Machine] = list(provider.list_owned(owner))
-            listed.append(time.perf_counter() - began)
-            assert len(machines) == count
-            assert all(one.state is not MachineState.UNKNOWN for one in machines)
-            settled.append(timed(lambda machines=machines: settle(machines, known, time.time())))
-        return {
-            "machines": count,
-            "list": round(statistics.median(listed), 3),
-            "settle": round(statistics.median(settled), 3),
-        }
+            swept = rentals.visit("lyceum")
+            visited.append(time.perf_counter() - began)
+            assert (len(swept.machines), swept.ended, swept.problem) == (count, (), None)
+        visit, alone = statistics.median(visited), statistics.median(listed)
+        return {"machines": count, "visit": round(visit, 3), "list alone": round(alone, 3)}
 
 
 def main() -> None:
