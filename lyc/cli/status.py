@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +17,7 @@ from lyc.units import show_duration
 if TYPE_CHECKING:
     from lyc.cli.output import Output
     from lyc.control.documents import DeploymentDocument, ErrorDocument
+    from lyc.control.rent_documents import RentedDocument
 
 EXAMPLES = """
 lyc status support-8b
@@ -41,6 +44,7 @@ def _text(output: Output, deployment: DeploymentDocument, now: float) -> str:
         ("model", deployment["model"] or "-"),
         ("release", str(deployment["release"] or "-")),
         ("engine", engine),
+        *(("rented", _price(one)) for one in deployment.get("rented") or []),
         ("age", show_duration(max(0.0, now - deployment["created_at"]))),
     ]
     parts = [f"{output.paint(deployment['name'], 'bold')}\n" + "\n".join(f"  {k:<9} {v}" for k, v in facts)]
@@ -56,6 +60,14 @@ def _text(output: Output, deployment: DeploymentDocument, now: float) -> str:
     }
     parts += [_error(output, other) for other in others.values()]
     return "\n\n".join(parts)
+
+
+def _price(one: RentedDocument) -> str:
+    cards = f"{one['count']} × {one['product']}" if one["count"] > 1 else one["product"]
+    until = (
+        "" if one["until"] is None else f", until {datetime.fromtimestamp(one['until']).astimezone():%Y-%m-%d %H:%M}"
+    )
+    return f"{cards} at {one['provider']}, {Decimal(one['per_hour']):.2f} {one['currency']} an hour{until}"
 
 
 def _replicas(output: Output, deployment: DeploymentDocument, now: float) -> str:

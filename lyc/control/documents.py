@@ -122,6 +122,7 @@ class DeploymentDocument(TypedDict):
     replicas: ReplicaCounts
     replica_list: list[ReplicaDocument]
     releases: list[ReleaseDocument]
+    rented: list[RentedDocument]
     operation: str | None
     error: ErrorDocument | None
     warnings: list[str]

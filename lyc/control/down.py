@@ -9,6 +9,7 @@ from lyc.control.layout import attempt_directory
 from lyc.control.operations import Talk
 from lyc.control.reconcile import Reconciler
 from lyc.control.rentals import Rentals
+from lyc.errors import NotFound
 from lyc.records.deployment import ReplicaState
 from lyc.records.host import LOCAL
 from lyc.records.operation import Operation
@@ -73,7 +74,10 @@ class Remover:
             if replica.host == LOCAL or replica.state in ENDED:
                 continue
             directory = attempt_directory(self._deps.settings, replica)
-            status = self._deps.sites.site(replica.host).supervisor.status(directory)
+            try:
+                status = self._deps.sites.site(replica.host).supervisor.status(directory)
+            except NotFound:  # its machine is gone, and what ran there with it
+                continue
             if status.state == "unknown" and status.error is not None:
                 words = f"{replica.host} does not answer; lyc down {name} --force goes on without it"
                 talk.phase(PhaseEvent(Phase.STOP, PhaseStatus.PROGRESS, words))

@@ -13,7 +13,7 @@ from lyc.control.residency import check_host
 from lyc.engines import architectures, options, quantization, speculative, versions
 from lyc.engines.preflight import Needs, preflight, refuse
 from lyc.engines.preflight_system import room
-from lyc.errors import Failed, LycError, NoFit
+from lyc.errors import Failed, LycError, NoFit, NotFound
 from lyc.planning.host import held, host_facts, plan, surge_fits
 from lyc.planning.host import place as place_again
 from lyc.ports import Source
@@ -187,7 +187,10 @@ def devices_for(store: Store, release: Release) -> tuple[int, ...] | None:
         if (replica.release, replica.host) == (one.number, host) and replica.state not in ENDED
     ]
     taken, _ = held(running)
-    facts = store.host(host).facts
+    try:
+        facts = store.host(host).facts
+    except NotFound:  # a rented machine that is gone: whoever is started there is told so
+        return planned.devices
     if facts is None or not set(planned.devices) & set(taken):
         return planned.devices
     return place_again(planned, host_facts(host, facts), taken=taken) or planned.devices

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import Any
 
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import attempt_directory
+from lyc.control.rent_documents import rented
+from lyc.errors import NotFound
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
 from lyc.records.key import Key
 from lyc.rollout import Situation, summarise
@@ -30,6 +33,8 @@ class Views:
         situation = Situation(deployment, releases, replicas)
         shown = situation.release(deployment.target) or (releases[-1] if releases else None)
         running = store.running_operations(name)
+        rentals = store.rentals(deployment=name, open_only=True)
+        hosts = {one.host for one in rentals if one.host is not None}
         ready = sum(r.state is ReplicaState.READY for r in replicas if shown and r.release == shown.number)
         desired = shown.spec.min_replicas if shown and deployment.target and not deployment.stopping else 0
         return {
@@ -46,6 +51,7 @@ class Views:
             "replicas": {"ready": ready, "desired": desired},
             "replica_list": [self._replica(replica) for replica in replicas],
             "releases": [_release(release) for release in releases],
+            "rented": [one for one in (rented(host, rentals) for host in sorted(hosts)) if one is not None],
             "operation": running[0].id if running else None,
             "error": deployment.error or _last_error(replicas),
             "warnings": list(shown.plan.warnings) if shown else [],
@@ -56,9 +62,10 @@ class Views:
     def _replica(self, replica: Replica) -> dict[str, Any]:
         pid = None
         if replica.state in _UP or replica.state in (ReplicaState.DRAINING, ReplicaState.STOPPING):
-            supervisor = self._deps.sites.site(replica.host).supervisor
-            status = supervisor.status(attempt_directory(self._deps.settings, replica))
-            pid = status.pid if status.state == "running" else None
+            with suppress(NotFound):  # its machine may be gone since
+                supervisor = self._deps.sites.site(replica.host).supervisor
+                status = supervisor.status(attempt_directory(self._deps.settings, replica))
+                pid = status.pid if status.state == "running" else None
         return {
             "id": replica.id,
             "release": replica.release,

@@ -153,10 +153,13 @@ def _one(rental: Rental, machines: list[Machine], known: Known, now: float) -> l
         return steps if others else [*steps, Confirm(rental.run_id)]
     if rental.state is RentalState.RENTED:
         failed = mine.state is MachineState.FAILED
-        if rental.run_id in known.wanted and not failed:
+        # One that was up and is off has been switched off: by its lease, or by a person. It does not come back by
+        # itself, and most providers bill it all the same. (Some begin their lives off, hence only one that was up.)
+        off = mine.state is MachineState.STOPPED and rental.host is not None
+        if rental.run_id in known.wanted and not failed and not off:
             return steps
-        was = rental
-        rental = released(rental, "failed-at-provider" if failed else "unused", now, _failure(mine) if failed else None)
+        was, reason = rental, "failed-at-provider" if failed else "powered-off" if off else "unused"
+        rental = released(rental, reason, now, _failure(mine) if failed else None)
         steps.append(Move(rental, was))
     return [*steps, *_ended([mine], rental.run_id, rental.reason)]
 

@@ -67,7 +67,12 @@ CASES = {
     "nothing anywhere": Case(None, (), ()),
     "rented and there": Case(RENTED, (machine(),), ()),
     "rented and coming": Case(RENTED, (CREATING,), ()),
-    "rented and off": Case(RENTED, (STOPPED,), ()),
+    "rented and off before it was ever up": Case(replace(RENTED, host=None), (STOPPED,), ()),
+    "rented, and switched off since it was up": Case(
+        RENTED,
+        (STOPPED,),
+        ({"state": RentalState.RELEASING, "reason": "powered-off"} | AT_10, end("m-1", "powered-off")),
+    ),
     "rented, in a state that nobody knows": Case(RENTED, (UNKNOWN,), ()),
     "rented, and being taken away": Case(RENTED, (ENDING,), ()),
     "gone and gone": Case(GONE, (), ()),
