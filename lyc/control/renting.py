@@ -351,7 +351,9 @@ def _certain(error: LycError) -> bool:
 def nothing(choice: Choice, listing: Listing, tried: list[tuple[Offer, LycError]]) -> NoFit:
     """The error of a deploy for which no machine was to be had, with every reason once."""
     detail = [f"{_short(offer)}: {error}" for offer, error in tried]
-    detail += [f"{count} offers: {_example(choice, ref)}" for ref, count in choice.reasons().items()]
+    detail += [
+        f"{count} offer{'s' if count > 1 else ''}: {_example(choice, ref)}" for ref, count in choice.reasons().items()
+    ]
     detail += [
         f"{name}: {error.get('what')} {error.get('why') or ''}".strip() for name, error in listing.problems.items()
     ]
