@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import typer
@@ -38,7 +39,7 @@ def ls(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _table(output: Output, deployments: list[DeploymentDocument], now: float) -> str:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             deployment["name"],
             deployment["state"],
@@ -49,11 +50,22 @@ def _table(output: Output, deployments: list[DeploymentDocument], now: float) ->
             short_model(deployment["model"] or "-"),
             deployment["url"] or "-",
             show_duration(max(0.0, now - deployment["created_at"])),
+            price(deployment),
         )
         for deployment in deployments
     ]
-    columns = ("NAME", "STATE", "READY", "RELEASE", "GPU", "HOST", "MODEL", "URL", "AGE")
+    columns: tuple[str, ...] = ("NAME", "STATE", "READY", "RELEASE", "GPU", "HOST", "MODEL", "URL", "AGE", "COST/H")
+    if all(row[-1] == "-" for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return output.table(columns, rows, spare=("URL", "GPU", "RELEASE"))
+
+
+def price(deployment: DeploymentDocument) -> str:
+    """What its rented machines cost an hour, by currency."""
+    sums: dict[str, Decimal] = {}
+    for one in deployment.get("rented") or []:
+        sums[one["currency"]] = sums.get(one["currency"], Decimal(0)) + Decimal(one["per_hour"])
+    return " + ".join(f"{amount:.2f} {currency}" for currency, amount in sums.items()) or "-"
 
 
 def hosts(deployment: DeploymentDocument) -> str:

@@ -45,6 +45,19 @@ def test_ls(home: Home, controller: Controller) -> None:
     assert document == {"version": 1, "deployments": [deployment(), UNDECIDED | {"name": "bb"}]}
 
 
+def test_what_is_rented_is_told_with_its_price(home: Home, controller: Controller) -> None:
+    rented = {"provider": "verda", "machine": "m1", "product": "H100", "count": 2, "region": "FIN-01", "country": "FI",
+              "per_hour": "4.58", "currency": "USD", "spot": False, "until": None}  # fmt: skip
+    shown = deployment(rented=[rented, rented | {"count": 1, "per_hour": "2.29"}])
+    controller.answers["GET", "/v1/deployments"] = (200, {"deployments": [shown, UNDECIDED | {"name": "bb"}]})
+    lines = [re.split(r" {2,}", line) for line in ages_out(home.run("ls")[1]).splitlines()]
+    assert [line[-1] for line in lines] == ["COST/H", "6.87 USD", "-"]
+    controller.answers["GET", "/v1/deployments/a"] = (200, shown)
+    told = home.run("status", "a")[1]
+    assert "  rented    2 × H100 at verda, 4.58 USD an hour\n" in told
+    assert "  rented    H100 at verda, 2.29 USD an hour\n" in told
+
+
 def test_status(home: Home, controller: Controller) -> None:
     error = {"kind": "EngineFailed", "ref": "no-kv", "what": "it does not fit", "why": "too long",
              "where": "--max-model-len", "hint": "make it shorter", "detail": ["ValueError: x"],
