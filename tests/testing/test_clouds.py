@@ -223,13 +223,12 @@ def test_a_fake_that_breaks_says_so_itself(plain: Plain) -> None:
 
 
 def test_nothing_stays_behind(plain: Plain) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with serve(plain.app) as base, httpx.Client(base_url=base) as client:
         client.get("/vms")
         plain.app.faults.add(Fault("list", "slow", seconds=60))
         with pytest.raises(httpx.ReadTimeout):
             client.get("/vms", timeout=0.1)
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.name.startswith("Thread-"):
-            thread.join(5)
-    assert threading.active_count() <= before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+    assert set(threading.enumerate()) <= before
