@@ -107,7 +107,7 @@ def test_both_at_the_same_moment(place: Place) -> None:
     both = {"ours": place.one.lyc, "theirs": place.two.lyc}
     try:
         begun = {name: lyc.start(*place.deploy(name), "--json") for name, lyc in both.items()}
-        ended = {name: (*process.communicate(timeout=240), process.returncode) for name, process in begun.items()}
+        ended = {name: (*process.communicate(timeout=480), process.returncode) for name, process in begun.items()}
         codes = sorted(code for _, _, code in ended.values())
         print(f"\nat the same moment: exit codes {codes}")
         assert codes in ([0, 0], [0, 7]), ended
