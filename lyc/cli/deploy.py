@@ -20,7 +20,6 @@ from lyc.records.host import RENT
 if TYPE_CHECKING:
     from lyc.cli.proof import Proof
     from lyc.control.documents import DeployResult, NewKeyDocument
-    from lyc.control.rent_documents import RentedDocument
     from lyc.records.deployment import DeploymentSpec
 
 EXAMPLES = """
@@ -265,7 +264,10 @@ class _Deploy:
         else:
             output.done(f"{result['name']} is as wished already: nothing was changed (release {result['release']})")
         if (rented := result.get("rented")) is not None:
-            output.done(f"{result['host']} costs {_price(rented)}; lyc down {result['name']} gives it back")
+            from lyc.cli.rented import price
+
+            cost = price(rented, moment="%H:%M")
+            output.done(f"{result['host']} costs {cost}; lyc down {result['name']} gives it back")
         if output.live and not output.as_json:
             output.say("")  # on a terminal talk and answer stand in one place
         output.answer(document, card(result, secret, kind=proof.kind if proof else "chat"))
@@ -300,11 +302,3 @@ class _Deploy:
             f"lyc logs {name} -f    what the engine says\n"
             f"lyc down {name}       stop it"
         )
-
-
-def _price(rented: RentedDocument) -> str:
-    from datetime import datetime
-    from decimal import Decimal
-
-    until = "" if rented["until"] is None else f", until {datetime.fromtimestamp(rented['until']).astimezone():%H:%M}"
-    return f"{Decimal(rented['per_hour']):.2f} {rented['currency']} an hour{until}"

@@ -12,6 +12,7 @@ import typer
 from lyc.cli.options import AcceptHostKey, Json, duration
 from lyc.cli.session import open_session
 from lyc.errors import Failed, Interrupted, LycError, NotFound, UsageError
+from lyc.spec.residency import country_code
 
 if TYPE_CHECKING:
     from lyc.cli.session import Session
@@ -157,15 +158,17 @@ def hub() -> str | None:
 
 def _country(text: str | None) -> str | None:
     """Two letters, empty for `none`. Raises UsageError `invalid-country`."""
-    word = "" if text == "none" else (text or "").strip().upper()
-    if word and not (len(word) == 2 and word.isascii() and word.isalpha()):
+    if text is None:
+        return None
+    code = "" if text == "none" or not text.strip() else country_code(text)
+    if code is None:
         raise UsageError(
             "invalid-country",
             f"{text!r} is not a country",
             where="--country",
             hint="write its two letters: --country FI",
         )
-    return None if text is None else word
+    return code
 
 
 def _lease(text: str | None) -> int | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from lyc.cli.rented import price
 from lyc.units import show_bytes, show_duration
 
 if TYPE_CHECKING:
@@ -77,10 +76,7 @@ def _ours(host: HostDocument, use: UseDocument | None, problem: LycError | None)
         lease = f"{held['action']} after {show_duration(held['seconds'])}, {show_duration(held['left'])} left"
     rows = [("lyc", _prepared(host, use, problem)), ("lease", lease)]
     if (rented := host.get("rented")) is not None:
-        price = f"{Decimal(rented['per_hour']):.2f} {rented['currency']} an hour"
-        end = None if rented["until"] is None else datetime.fromtimestamp(rented["until"]).astimezone()
-        until = "" if end is None else f", until {end:%Y-%m-%d %H:%M}"
-        rows.insert(0, ("rented", f"{rented['product']} at {rented['provider']}, {price}{until}"))
+        rows.insert(0, ("rented", f"{rented['product']} at {rented['provider']}, {price(rented)}"))
     if use is not None:
         engines = ", ".join(f"{name} ({show_bytes(size)})" for name, size in use["engines"].items())
         rows += [

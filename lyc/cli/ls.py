@@ -39,7 +39,7 @@ def ls(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _table(output: Output, deployments: list[DeploymentDocument], now: float) -> str:
-    rows: list[tuple[str, ...]] = [
+    rows = [
         (
             deployment["name"],
             deployment["state"],
@@ -54,10 +54,8 @@ def _table(output: Output, deployments: list[DeploymentDocument], now: float) ->
         )
         for deployment in deployments
     ]
-    columns: tuple[str, ...] = ("NAME", "STATE", "READY", "RELEASE", "GPU", "HOST", "MODEL", "URL", "AGE", "COST/H")
-    if all(row[-1] == "-" for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return output.table(columns, rows, spare=("URL", "GPU", "RELEASE"))
+    columns = ("NAME", "STATE", "READY", "RELEASE", "GPU", "HOST", "MODEL", "URL", "AGE", "COST/H")
+    return output.table(columns, rows, spare=("URL", "GPU", "RELEASE"), optional=("COST/H",))
 
 
 def price(deployment: DeploymentDocument) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lyc.cli.session import Session
     from lyc.records.deployment import DeploymentSpec
 
-OWN = "ssh"
 RANK_SECONDS = 300.0
 """Longest wait for a ranked list: the model is inspected, and every provider asked."""
 SHOWN = 12
@@ -25,6 +24,8 @@ SHOWN = 12
 
 def with_own(spec: DeploymentSpec, *, said: str | None) -> DeploymentSpec:
     """The spec of something to be rented: machines of the user's own first, unless only rented ones were asked for."""
+    from lyc.records.rental import OWN
+
     others = bool(spec.rent.providers) and OWN not in spec.rent.providers
     return replace(spec, host=RENT, rent=replace(spec.rent, own=not others and RENT not in (said, spec.host)))
 
@@ -65,10 +66,10 @@ def chosen(session: Session, spec: DeploymentSpec, *, ask: bool) -> tuple[str, s
     output = session.output
     if not ask or output.as_json or not (sys.stdin.isatty() and output.stderr.isatty()):
         return None
-    from lyc.cli.credentials import gather
+    from lyc.cli.credentials import needed
 
     output.say("asking providers what they have …")
-    body = {"spec": asdict(spec), "credentials": {**gather(os.environ), **_credentials()}}
+    body = {"spec": asdict(spec), "credentials": needed(spec, os.environ)}
     found = session.client().call("POST", "/v1/offers/rank", body=body, timeout=RANK_SECONDS)
     rented = cast("list[dict[str, Any]]", found["rented"])
     if rented:
@@ -89,7 +90,6 @@ def chosen(session: Session, spec: DeploymentSpec, *, ask: bool) -> tuple[str, s
 
 def ranked(output: Output, candidates: Sequence[Mapping[str, Any]]) -> str:
     """The numbered table."""
-    told = any(one["wake"] is not None for one in candidates)
     rows = [
         (
             str(number),
@@ -99,13 +99,14 @@ def ranked(output: Output, candidates: Sequence[Mapping[str, Any]]) -> str:
             f"{Decimal(one['per_hour']):.2f} {one['currency']}",
             "-" if one["per_million"] is None else f"{Decimal(one['per_million']):.2f}",
             _stock(one),
-            _wake(one["wake"]) if told else "",
+            _wake(one["wake"]),
             "may not fit" if one["doubtful"] else "",
         )
         for number, one in enumerate(candidates, 1)
     ]
     columns = ("#", "PROVIDER", "GPU", "WHERE", "PRICE/H", "€/MTOKEN", "STOCK", "WAKE", "NOTE")
-    return _table(output, columns, rows, ("NOTE", "WAKE"), ("#", "PRICE/H", "€/MTOKEN", "STOCK"))
+    numbers = ("#", "PRICE/H", "€/MTOKEN", "STOCK")
+    return output.table(columns, rows, spare=("NOTE", "WAKE"), numbers=numbers, optional=("NOTE", "WAKE"))
 
 
 def listed(output: Output, offers: Sequence[Mapping[str, Any]]) -> str:
@@ -123,23 +124,8 @@ def listed(output: Output, offers: Sequence[Mapping[str, Any]]) -> str:
         for one in offers
     ]
     columns = ("GPU", "COUNT", "PROVIDER", "WHERE", "PRICE/H", "KIND", "STOCK")
-    return _table(output, columns, rows, ("KIND",), ("COUNT", "PRICE/H", "STOCK"))
-
-
-def _table(
-    output: Output, columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], numbers: Sequence[str]
-) -> str:
-    """As `Output.table`, without the columns in which nothing stands."""
-    kept = [at for at, name in enumerate(columns) if any(row[at] for row in rows)]
-    names = [columns[at] for at in kept]
-    cells = [[row[at] for at in kept] for row in rows]
-    return output.table(names, cells, spare=[name for name in spare if name in names], numbers=numbers)
-
-
-def _credentials() -> dict[str, str]:
-    from lyc.cli.credentials import for_providers
-
-    return for_providers(os.environ)
+    numbers = ("COUNT", "PRICE/H", "STOCK")
+    return output.table(columns, rows, spare=("KIND",), numbers=numbers, optional=("KIND",))
 
 
 def _asked(output: Output, most: int) -> int:
@@ -148,10 +134,12 @@ def _asked(output: Output, most: int) -> int:
     while True:
         try:
             output.ask(question)
-            word = input().strip().lower()
-        except (EOFError, KeyboardInterrupt):
+            line = sys.stdin.readline()  # input() loses a Ctrl-C that comes while it flushes
+        except KeyboardInterrupt:
+            line = ""
+        if not line:
             output.say("")  # the cursor stands behind the question still
-            word = "q"
+        word = line.strip().lower() if line else "q"
         if word in ("q", "quit", "n", "no"):
             raise Interrupted("nothing-taken", "no offer was taken; nothing was rented")
         if word in ("", "y", "yes"):

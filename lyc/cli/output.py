@@ -127,14 +127,20 @@ class Output:
         *,
         spare: Sequence[str] = (),
         numbers: Sequence[str] = (),
+        optional: Sequence[str] = (),
     ) -> str:
-        """Aligned columns, those named in `numbers` to the right. On a terminal that is too narrow the `spare` columns
-        go, the first of them first, and then the widest texts are cut in the middle, but never the first column.
+        """Aligned columns, those named in `numbers` to the right. Those in `optional` are there only if one of their
+        cells says something, which `-` does not. On a terminal that is too narrow the `spare` columns go, the first of
+        them first, and then the widest texts are cut in the middle, but never the first column.
         """
         cells = [list(columns), *(list(row) for row in rows)]
+        silent = {
+            at for at, name in enumerate(columns) if name in optional and all(row[at] in ("", "-") for row in cells[1:])
+        }
+        cells = [[cell for at, cell in enumerate(row) if at not in silent] for row in cells]
         room = shutil.get_terminal_size().columns if self.stdout.isatty() else None
         widths = _widths(cells)
-        for column in spare:
+        for column in (name for name in spare if name in cells[0]):
             if room is None or _width(widths) <= room:
                 break
             at = cells[0].index(column)

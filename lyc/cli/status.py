@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import typer
@@ -44,7 +42,7 @@ def _text(output: Output, deployment: DeploymentDocument, now: float) -> str:
         ("model", deployment["model"] or "-"),
         ("release", str(deployment["release"] or "-")),
         ("engine", engine),
-        *(("rented", _price(one)) for one in deployment.get("rented") or []),
+        *(("rented", _rented(one)) for one in deployment.get("rented") or []),
         ("age", show_duration(max(0.0, now - deployment["created_at"]))),
     ]
     parts = [f"{output.paint(deployment['name'], 'bold')}\n" + "\n".join(f"  {k:<9} {v}" for k, v in facts)]
@@ -62,16 +60,15 @@ def _text(output: Output, deployment: DeploymentDocument, now: float) -> str:
     return "\n\n".join(parts)
 
 
-def _price(one: RentedDocument) -> str:
+def _rented(one: RentedDocument) -> str:
+    from lyc.cli.rented import price
+
     cards = f"{one['count']} × {one['product']}" if one["count"] > 1 else one["product"]
-    until = (
-        "" if one["until"] is None else f", until {datetime.fromtimestamp(one['until']).astimezone():%Y-%m-%d %H:%M}"
-    )
-    return f"{cards} at {one['provider']}, {Decimal(one['per_hour']):.2f} {one['currency']} an hour{until}"
+    return f"{cards} at {one['provider']}, {price(one)}"
 
 
 def _replicas(output: Output, deployment: DeploymentDocument, now: float) -> str:
-    rows: list[tuple[str, ...]] = [
+    rows = [
         (
             replica["id"],
             str(replica["release"]),
@@ -84,10 +81,8 @@ def _replicas(output: Output, deployment: DeploymentDocument, now: float) -> str
         )
         for replica in deployment["replica_list"]
     ]
-    columns: tuple[str, ...] = ("REPLICA", "RELEASE", "STATE", "HOST", "GPUS", "PID", "STARTS", "READY FOR")
-    if all(row[4] == "-" for row in rows):
-        columns, rows = columns[:4] + columns[5:], [row[:4] + row[5:] for row in rows]
-    return output.table(columns, rows)
+    columns = ("REPLICA", "RELEASE", "STATE", "HOST", "GPUS", "PID", "STARTS", "READY FOR")
+    return output.table(columns, rows, optional=("GPUS",))
 
 
 def _releases(output: Output, deployment: DeploymentDocument, now: float) -> str:

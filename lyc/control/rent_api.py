@@ -139,7 +139,7 @@ def _add_providers(app: FastAPI, deps: Deps, rentals: Rentals, market: Market) -
     @app.delete("/v1/providers/{name}")
     def logout(name: str) -> dict[str, Any]:
         """Forget a credential."""
-        rented = [one.run_id for one in deps.store.rentals(open_only=True) if one.provider == name]
+        rented = [one.run_id for one in deps.store.rentals(provider=name, open_only=True)]
         if rented:
             raise UsageError(
                 "provider-in-use",

@@ -198,12 +198,12 @@ class Rentals:
             self._opened[name] = self._deps.accounts.open(name)
         except NotAuthorised:
             before = self._opened.get(name)
-            if before is None or not any(one.provider == name for one in self._deps.store.rentals(open_only=True)):
+            if before is None or not self._deps.store.rentals(provider=name, open_only=True):
                 raise
         return self._opened[name]
 
     def _pace(self, name: str) -> float:
-        states = {one.state for one in self._deps.store.rentals(open_only=True) if one.provider == name}
+        states = {one.state for one in self._deps.store.rentals(provider=name, open_only=True)}
         if states & {RentalState.INTENDED, RentalState.RELEASING}:
             return BUSY_SECONDS
         return QUIET_SECONDS if states else SWEEP_SECONDS
@@ -216,7 +216,7 @@ class Rentals:
 
     def _visited(self, provider: Provider, name: str, *, leftovers: bool, dry_run: bool) -> Swept:
         machines = provider.list_owned(self.owner)
-        rentals = {one.run_id: one for one in self._deps.store.rentals() if one.provider == name}
+        rentals = {one.run_id: one for one in self._deps.store.rentals(provider=name)}
         steps = settle(machines, self._know(rentals, provider), self._deps.clock())
         ended = tuple(step for step in steps if isinstance(step, Terminate))
         problem = None if dry_run else self._apply(steps, provider)
@@ -302,7 +302,7 @@ class Rentals:
 
     def _alive(self, provider: Provider) -> set[str]:
         name = provider.capabilities.name
-        return {one.run_id for one in self._deps.store.rentals(open_only=True) if one.provider == name}
+        return {one.run_id for one in self._deps.store.rentals(provider=name, open_only=True)}
 
     def _now_creating(self) -> frozenset[str]:
         with self._lock:

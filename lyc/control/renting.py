@@ -29,7 +29,7 @@ from lyc.records.deployment import DeploymentSpec
 from lyc.records.host import Host, KnownHost
 from lyc.records.model import ModelFacts
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
-from lyc.records.rental import Capabilities, Machine, MachineState, Offer, Order, Rental, RentalState
+from lyc.records.rental import OWN, Capabilities, Machine, MachineState, Offer, Order, Rental, RentalState
 from lyc.records.wish import Wish
 from lyc.renting.choice import Candidate, Choice, rank
 from lyc.renting.rules import refuse
@@ -44,8 +44,6 @@ TRIES = 5
 LEASE_SECONDS = 900
 ENGINE_BYTES = 40 * GIB
 """Room for the engine, its compile cache and the system, beside the weights."""
-OWN = "ssh"
-"""In the place of a provider's name: the user's own machines, which are reached over SSH."""
 Cancelled = Callable[[], None]
 
 
@@ -83,8 +81,17 @@ class Renter:
         book = prices.bundled()
         kinds = {name: kind.capabilities for name, kind in self._deps.accounts.kinds().items()}
         fits = partial(planning.fits, facts, wish)
-        wake = self._wake_of
-        return rank(listing.offers, kinds, rules, book.rates, fits=fits, currency=wish.currency, wake=wake), listing
+        took = {name: self._wake_of(name) for name in listing.asked}
+        ranked = rank(
+            listing.offers,
+            kinds,
+            rules,
+            book.rates,
+            fits=fits,
+            currency=wish.currency,
+            wake=lambda offer: took.get(offer.provider),
+        )
+        return ranked, listing
 
     def serves(self, host: str) -> None:
         """A deployment on this host has been seen to serve: how long that took is what the next one is told."""
@@ -92,9 +99,9 @@ class Renter:
             if rental.host == host and rental.ready_at is None:
                 self._deps.store.change_rental(replace(rental, ready_at=self._deps.clock()), rental)
 
-    def _wake_of(self, offer: Offer) -> float | None:
+    def _wake_of(self, provider: str) -> float | None:
         """Seconds from the order to the first answer, as it was with this provider: the median; None = never seen."""
-        rentals = [one for one in self._deps.store.rentals() if one.provider == offer.provider]
+        rentals = self._deps.store.rentals(provider=provider)
         took = [one.ready_at - one.intended_at for one in rentals if one.ready_at is not None]
         return statistics.median(took) if took else None
 
@@ -158,8 +165,9 @@ class Renter:
             rental = self._deps.store.rental(rental.run_id) or rental
             if rental.state not in (RentalState.INTENDED, RentalState.RENTED):
                 raise Failed("machine-gone", f"the machine at {rental.provider} went away: {rental.reason}")
-            if rental.host is not None and self._known(rental.host):
-                return self._deps.store.host(rental.host).host
+            known = self._host(rental.host)
+            if known is not None:
+                return known
             machine = self._look(provider, rental)
             since = show_duration(self._deps.clock() - rental.intended_at)
             if machine is not None:
@@ -254,23 +262,27 @@ class Renter:
         until = self._deps.clock() + provider.capabilities.settle
         while True:
             try:
-                mine = [one for one in provider.list_owned(self._rentals.owner) if one.run_id == rental.run_id]
+                mine = self._listed(provider, rental)
             except LycError as error:
                 log.warning("looking for %s: %s", rental.run_id, error)
-                mine = []
-            if mine or self._deps.clock() >= until:
-                return mine[0] if mine else None
+                mine = None
+            if mine is not None or self._deps.clock() >= until:
+                return mine
             self._pause(self._pace.ask)
 
     def _look(self, provider: Provider, rental: Rental) -> Machine | None:
         try:
             if rental.machine is not None:
                 return provider.get(rental.machine)
-            mine = [one for one in provider.list_owned(self._rentals.owner) if one.run_id == rental.run_id]
+            return self._listed(provider, rental)
         except Unreachable as error:
             log.warning("looking for %s: %s", rental.run_id, error)
             return None
-        return mine[0] if mine else None
+
+    def _listed(self, provider: Provider, rental: Rental) -> Machine | None:
+        """The first machine of its run in the provider's list."""
+        mine = (one for one in provider.list_owned(self._rentals.owner) if one.run_id == rental.run_id)
+        return next(mine, None)
 
     def _tell(self, rental: Rental, machine: Machine) -> Rental:
         """Store what is known of it now, unless it is on its way out meanwhile."""
@@ -323,12 +335,12 @@ class Renter:
         log.info("rented %s as %s", rental.run_id, host.name)
         return host
 
-    def _known(self, host: str) -> bool:
+    def _host(self, name: str | None) -> Host | None:
+        """The host of this name, if there is one still."""
         try:
-            self._deps.store.host(host)
+            return None if name is None else self._deps.store.host(name).host
         except NotFound:
-            return False
-        return True
+            return None
 
 
 def boot_script(seconds: float, capabilities: Capabilities) -> str | None:

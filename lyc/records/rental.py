@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+OWN = "ssh"
+"""In the place of a provider's name: the user's own machines, which are reached over SSH."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -39,10 +42,9 @@ class Capabilities:
     time_limit: the provider itself ends a machine after the span that `Order.time_limit` says, with no word from lyc.
     boot_script: runs `Order.boot_script` as root at the first start. granularity, minimum: spans that are billed in
     whole, and the least one. settle: how long after a lost answer to a create the machine may still turn up in the
-    list. spot: sells machines that it may take back. stops_free: a machine that is powered off from within costs
-    nothing. container: its machines are containers without systemd, in which our own start command watches over the
-    lease and over the first hour. regions: by the provider's own name. user: account to log in as. pages: where each
-    claim was read.
+    list. spot: sells machines that it may take back. container: its machines are containers without systemd, in which
+    our own start command watches over the lease and over the first hour. regions: by the provider's own name. user:
+    account to log in as. pages: where each claim was read.
     """
 
     name: str
@@ -58,7 +60,6 @@ class Capabilities:
     time_limit: bool = False
     boot_script: bool = False
     spot: bool = False
-    stops_free: bool = False
     container: bool = False
     granularity: int = 3600
     minimum: int = 0

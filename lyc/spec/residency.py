@@ -15,6 +15,12 @@ ANY_OF_EU = "EU"
 _REGIONS = {"eu": EU | {ANY_OF_EU}, "eea": EEA | {ANY_OF_EU}}
 
 
+def country_code(text: str) -> str | None:
+    """`fi` → `FI`; None where it is not the two letters of a country."""
+    word = text.strip().upper()
+    return word if len(word) == 2 and word.isascii() and word.isalpha() else None
+
+
 def parse_residency(text: str, *, where: str = "--residency") -> frozenset[str]:
     """`eu`, `eea`, or countries such as `de,fr` → the countries that will do. Raises UsageError `unknown-residency`."""
     countries: set[str] = set()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lyc.errors import UsageError
+from lyc.spec.residency import country_code
 
 USER_FILE = "config.toml"
 LONGEST_SOCKET_PATH = 100
@@ -294,10 +295,10 @@ def _absolute(written: str, environ: Mapping[str, str], cwd: Path | None, origin
 
 
 def _country(written: str, origin: str) -> str:
-    word = written.strip().upper()
-    if word and not (len(word) == 2 and word.isascii() and word.isalpha()):
+    code = country_code(written) if written.strip() else ""
+    if code is None:
         raise _invalid(origin, written, "it is not the two letters of a country, such as FI")
-    return word
+    return code
 
 
 def _cache_root(environ: Mapping[str, str]) -> Path:

@@ -264,12 +264,16 @@ class Store:
             connection.execute(delete(schema.HOSTS).where(schema.HOSTS.c.name == name))
 
     # rentals
-    def rentals(self, *, deployment: str | None = None, open_only: bool = False) -> list[Rental]:
+    def rentals(
+        self, *, deployment: str | None = None, provider: str | None = None, open_only: bool = False
+    ) -> list[Rental]:
         """Oldest first. open_only: those that may cost money still."""
         table = schema.RENTALS
         statement = select(table).order_by(table.c.intended_at)
         if deployment is not None:
             statement = statement.where(table.c.deployment == deployment)
+        if provider is not None:
+            statement = statement.where(table.c.provider == provider)
         if open_only:
             statement = statement.where(table.c.state.not_in([RentalState.GONE, RentalState.REFUSED]))
         return [from_row(Rental, row) for row in self._rows(statement)]

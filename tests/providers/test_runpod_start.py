@@ -20,6 +20,7 @@ from lyc.testing.clouds import runpod
 from lyc.testing.clouds.core import Cloud, FakeMachine
 from lyc.testing.clouds.faults import Fault
 from lyc.testing.clouds.server import App, serve
+from tests.hosts.ssh.server import awaited
 
 OFFER = "COMMUNITY//on-demand/1/NVIDIA GeForce RTX 4090"
 
@@ -68,13 +69,6 @@ class Pod:
 Start = Callable[..., Pod]
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def cloud() -> Cloud:
     return Cloud({OFFER: None})
@@ -114,7 +108,7 @@ def start(tmp_path: Path, base: str, cloud: Cloud, public_key: str) -> Iterator[
         pod = Pod(tmp_path, base, cloud.launch("lyc-0123abcd-89ef4567", OFFER), public_key, **env)
         started.append(pod)
         keys = tmp_path / "root/.ssh/authorized_keys"
-        until(lambda: keys.exists() and keys.read_text() == f"{public_key}\n", "nobody may log in")
+        awaited(lambda: keys.exists() and keys.read_text() == f"{public_key}\n", 20, "nobody may log in")
         return pod
 
     yield _start
@@ -138,7 +132,7 @@ def test_our_key_may_log_in_and_the_hosts_key_is_its_own(start: Start, key: Path
         done = subprocess.run([*ssh, "env"], capture_output=True, text=True, check=False)
         return done.returncode == 0 and "RUNPOD_API_KEY" not in done.stdout
 
-    until(logs_in, "the key does not open it")
+    awaited(logs_in, 20, "the key does not open it")
     assert "everybody" not in (tmp_path / "known").read_text()
 
 
@@ -153,7 +147,7 @@ def test_without_an_end_it_stays(start: Start, cloud: Cloud) -> None:
 
 def test_at_its_end_it_gives_itself_back(start: Start, cloud: Cloud) -> None:
     start(LYC_ENDS_AT=str(int(time.time()) + 1))
-    until(lambda: not cloud.alive(), "the pod is still there")
+    awaited(lambda: not cloud.alive(), 20, "the pod is still there")
     assert cloud.calls_of("terminate")[0].headers["authorization"].startswith("Bearer pod-")
 
 
@@ -161,20 +155,20 @@ def test_at_its_end_it_gives_itself_back(start: Start, cloud: Cloud) -> None:
 def test_to_power_off_is_to_give_it_back(start: Start, cloud: Cloud, argv: tuple[str, ...]) -> None:
     pod = start()
     pod.run(*argv)
-    until(lambda: not cloud.alive(), "the pod is still there")
+    awaited(lambda: not cloud.alive(), 20, "the pod is still there")
 
 
 def test_it_asks_until_it_is_heard(start: Start, cloud: Cloud, app: App) -> None:
     app.faults.add(Fault("terminate", "refuse", times=9), Fault("terminate-self", "status", code=500, times=3))
     start(LYC_ENDS_AT="1")
-    until(lambda: not cloud.alive(), "the pod is still there")
+    awaited(lambda: not cloud.alive(), 20, "the pod is still there")
     assert len(cloud.calls_of("terminate-self")) >= 4
 
 
 def test_a_lease_does_not_move_the_time_limit(start: Start, cloud: Cloud) -> None:
     pod = start(LYC_ENDS_AT=str(int(time.time()) + 2))
     pod.run("shutdown", "-P", "+60")
-    until(lambda: not cloud.alive(), "the pod is still there")
+    awaited(lambda: not cloud.alive(), 20, "the pod is still there")
 
 
 def test_lycs_lease_holds_it_and_silence_ends_it(start: Start, cloud: Cloud) -> None:
@@ -186,7 +180,7 @@ def test_lycs_lease_holds_it_and_silence_ends_it(start: Start, cloud: Cloud) -> 
     assert cloud.alive() == [pod.machine]
     assert hold(place, "never")
     assert hold(place, str(int(time.time()) + 1))
-    until(lambda: not cloud.alive(), "the pod is still there")
+    awaited(lambda: not cloud.alive(), 20, "the pod is still there")
 
 
 def test_only_a_pod_is_held(tmp_path: Path) -> None:
@@ -208,12 +202,12 @@ def test_a_lease_outlives_the_container(start: Start, tmp_path: Path) -> None:
 def test_a_boot_script_runs_beside(start: Start, tmp_path: Path) -> None:
     text = f"#!/bin/sh\necho booted >{tmp_path}/booted\n"
     start(LYC_BOOT_SCRIPT=base64.b64encode(text.encode()).decode())
-    until((tmp_path / "booted").exists, "the boot script was not run")
+    awaited((tmp_path / "booted").exists, 20, "the boot script was not run")
 
 
 def test_another_pods_key_is_good_for_nothing(start: Start, cloud: Cloud) -> None:
     start(LYC_ENDS_AT="1", RUNPOD_API_KEY="pod-other")
-    until(lambda: len(cloud.calls_of("terminate")) > 3, "it does not ask")
+    awaited(lambda: len(cloud.calls_of("terminate")) > 3, 20, "it does not ask")
     assert len(cloud.alive()) == 1
 
 
@@ -231,7 +225,7 @@ def test_the_key_is_in_no_argv_and_in_no_file(start: Start, cloud: Cloud, tmp_pa
                     continue
         return len(cloud.calls_of("terminate")) > 5 and any(line.startswith(b"curl") for line in seen)
 
-    until(look, "no curl was seen")
+    awaited(look, 20, "no curl was seen")
     assert not any(b"very-secret" in line for line in seen)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(b"very-secret" in path.read_bytes() for path in files)

@@ -48,7 +48,6 @@ CAPABILITIES = Capabilities(
     time_limit=True,
     boot_script=True,
     spot=True,
-    stops_free=True,  # for the same reason: switched off from within is ended, and its disk goes with it
     granularity=1,
     minimum=60,
     # A machine may be missing from the list for "a few minutes" after it was created.

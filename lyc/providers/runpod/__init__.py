@@ -35,7 +35,6 @@ CAPABILITIES = Capabilities(
     boot_script=True,
     spot=True,
     # A pod that powers off gives itself back (`start`); without a volume of its own nothing is left to pay for.
-    stops_free=True,
     container=True,
     granularity=1,
     pages=(

@@ -210,6 +210,7 @@ class App:
 
 
 class _Exchange(BaseHTTPRequestHandler):
+    server: _Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -221,7 +222,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _serve(self) -> None:
-        app = self.server.app  # type: ignore[attr-defined]
+        app = self.server.app
         reply = app.answer(self._request())
         if reply is None or app.ended.is_set():
             self.close_connection = True

@@ -75,12 +75,16 @@ class FarStore:
 
 
 class Wire:
-    """A line to a port of this machine, so many bytes a second wide on the way there, that can be cut."""
+    """A line to a port of this machine, so many bytes a second wide on the way there, that can be cut.
+
+    sent: bytes that went there. at: what happens when so many have, in order, each once; the line waits for it.
+    """
 
     def __init__(self, port: int, *, rate: int) -> None:
         self._target = port
         self._rate = rate
         self.sent = 0
+        self.at: list[tuple[int, Callable[[], object]]] = []
         self._open: list[socket.socket] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)  # little is on its way
@@ -117,6 +121,8 @@ class Wire:
                 far.sendall(data)
                 if count:
                     self.sent += len(data)
+                    if self.at and self.sent >= self.at[0][0]:
+                        self.at.pop(0)[1]()
                     time.sleep(len(data) / self._rate)
         for end in (near, far):
             with suppress(OSError):

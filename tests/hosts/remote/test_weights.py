@@ -238,19 +238,18 @@ def test_the_program_killed_there_is_started_again_and_it_goes_on(
     slow: FarStore, big: tuple[Path, Files], heard: Heard, wire: Wire
 ) -> None:
     folder, files = big
-    total, kills = sum(map(len, files.values())), [0.6, 0.2]
+    total, before = sum(map(len, files.values())), wire.sent
 
-    def progress(done: int, total_: int) -> None:
-        heard.progress(done, total_)
-        if kills and done >= total * kills[-1] and (there := receiving(slow)):
-            kills.pop()
-            for process in there:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+    def kill() -> None:
+        awaited(lambda: receiving(slow), 60, "the program to run there")
+        for process in receiving(slow):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
-    before = wire.sent
-    assert whole(slow, slow.cache().snapshot(*local(folder), progress, heard.say), files)
-    assert kills == []
+    # what the line has carried counts, not the progress: that may come late where the machine is busy
+    wire.at = [(before + int(total * share), kill) for share in (0.2, 0.6)]
+    assert whole(slow, slow.cache().snapshot(*local(folder), heard.progress, heard.say), files)
+    assert wire.at == []
     assert sum("going on" in line for line in heard.said) == 2
     assert wire.sent - before < total + 2 * IN_FLIGHT
 
@@ -259,29 +258,24 @@ def test_a_lost_connection_is_made_again_and_it_goes_on(
     slow: FarStore, big: tuple[Path, Files], wire: Wire, heard: Heard
 ) -> None:
     folder, files = big
-    total, cuts = sum(map(len, files.values())), [0.6, 0.2]
+    total, before = sum(map(len, files.values())), wire.sent
 
-    def progress(done: int, total_: int) -> None:
-        heard.progress(done, total_)
-        if cuts and done >= total * cuts[-1]:
-            cuts.pop()
-            wire.cut()
+    def cut() -> None:
+        awaited(lambda: receiving(slow), 60, "the program to run there")
+        wire.cut()
 
-    before = wire.sent
-    assert whole(slow, slow.cache().snapshot(*local(folder), progress, heard.say), files)
-    assert cuts == []
+    wire.at = [(before + int(total * share), cut) for share in (0.2, 0.6)]
+    assert whole(slow, slow.cache().snapshot(*local(folder), heard.progress, heard.say), files)
+    assert wire.at == []
     assert sum("going on" in line for line in heard.said) == 2
     assert [done for done, _ in heard.steps] == sorted(done for done, _ in heard.steps)
     assert wire.sent - before < total + 2 * IN_FLIGHT
 
 
 def test_a_host_that_stays_away_is_given_up(slow: FarStore, model: tuple[Path, Files], wire: Wire) -> None:
-    def progress(done: int, total: int) -> None:
-        if done > MIB:
-            wire.close()
-
+    wire.at = [(wire.sent + MIB, wire.close)]
     with pytest.raises(LycError) as error:
-        slow.cache(pause=lambda _: None).snapshot(*local(model[0]), progress)
+        slow.cache(pause=lambda _: None).snapshot(*local(model[0]), lambda done, total: None)
     assert error.value.ref == "host-unreachable"
 
 
