@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 from lyc.records.engine import Reported
 from lyc.records.plan import Plan
+from lyc.records.scaling import ScalePolicy, ScalerState
 
+BAKE_SECONDS = 60.0
+"""How long a new release is on probation, where nothing else is said."""
 CONTAINER = "container"
 """The `runtime` of a spec whose engine comes as an image."""
 
@@ -110,7 +113,7 @@ class Release:
 
     number counts from 1. model: the pinned reference. snapshot: digest of the weights. spec_digest: over everything
     that distinguishes releases. error: document of the error that failed it. reported: by its first ready replica, to
-    be held against `plan.forecast`.
+    be held against `plan.forecast`. active_at: when it became active, the last time.
     """
 
     deployment: str
@@ -125,6 +128,7 @@ class Release:
     created_at: float
     error: dict[str, object] | None = None
     reported: Reported | None = None
+    active_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,11 @@ class Deployment:
 
     target: the release that shall serve, None when none could. stopping: `lyc down` was asked for. surge: whether a
     new release may start beside the old one, or must wait until it is gone. abandon: go down although a host cannot be
-    asked; what runs there is stopped when it answers again. error: why the last wish failed.
+    asked; what runs there is stopped when it answers again. error: why the last wish failed. policy: how many replicas,
+    and when. scaler: what the autoscaler has decided last. paused: no replica runs and no request wakes one, until a
+    person says so. canary: share of the requests that a new release gets while the one before it still serves the rest,
+    0 < canary < 1; None = all of them. bake: seconds after its release became active in which an end of its engine
+    makes the release before it serve again.
     """
 
     name: str
@@ -145,6 +153,11 @@ class Deployment:
     surge: bool = True
     error: dict[str, object] | None = None
     abandon: bool = False
+    policy: ScalePolicy = field(default_factory=ScalePolicy)
+    scaler: ScalerState = field(default_factory=ScalerState)
+    paused: bool = False
+    canary: float | None = None
+    bake: float = BAKE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 T = TypeVar("T")
 _NESTED = frozenset({
     "spec", "plan", "error", "request", "result", "data", "reported", "facts", "fingerprints", "devices",
-    "offer", "extra",
+    "offer", "extra", "policy", "scaler", "detail",
 })  # fmt: skip
 
 
@@ -46,12 +46,14 @@ def _plain(value: object) -> object:
 
 
 def from_row(cls: type[T], row: Mapping[str, Any]) -> T:
-    """The record that `to_row` wrote; columns that it does not have are ignored."""
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    """The record that `to_row` wrote; columns that it does not have are ignored. A nested value that an older lyc did
+    not write is the default one.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values = {
         name: json.loads(value) if name in _NESTED and value is not None else value
         for name, value in row.items()
-        if name in names
+        if name in fields and not (value is None and fields[name].default_factory is not dataclasses.MISSING)
     }
     record: T = _adapter(cast("Any", cls)).validate_python(values)
     return record

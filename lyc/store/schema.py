@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION = 5
+VERSION = 6
 
 STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
     2: (("releases", "reported", "TEXT"),),
@@ -21,8 +21,36 @@ STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
         ("hosts", "identity", "TEXT NOT NULL DEFAULT ''"),
         ("hosts", "country", "TEXT NOT NULL DEFAULT ''"),
     ),
+    6: (
+        ("deployments", "policy", "TEXT"),
+        ("deployments", "scaler", "TEXT"),
+        ("deployments", "paused", "BOOLEAN NOT NULL DEFAULT 0"),
+        ("deployments", "canary", "FLOAT"),
+        ("deployments", "bake", "FLOAT NOT NULL DEFAULT 60"),
+        ("releases", "active_at", "FLOAT"),
+    ),
 }
 """Columns (table, name, type) that a database of the version before lacks; not where its table was made just now."""
+
+FILL: dict[int, tuple[str, ...]] = {
+    6: (
+        """
+        UPDATE deployments SET
+            policy = (
+                SELECT json_object('minimum', json_extract(r.spec, '$.min_replicas'),
+                                   'maximum', json_extract(r.spec, '$.max_replicas'))
+                FROM releases r WHERE r.deployment = deployments.name
+                AND r.number = coalesce(deployments.target, (SELECT max(number) FROM releases
+                                                             WHERE deployment = deployments.name))),
+            scaler = (
+                SELECT json_object('desired', json_extract(r.spec, '$.min_replicas'))
+                FROM releases r WHERE r.deployment = deployments.name AND r.number = deployments.target)
+        WHERE policy IS NULL
+        """,
+        "UPDATE releases SET active_at = created_at WHERE state IN ('active', 'superseded')",
+    ),
+}
+"""What those columns hold for what is there already."""
 
 METADATA = MetaData()
 
@@ -40,6 +68,11 @@ DEPLOYMENTS = Table(
     Column("surge", Boolean, nullable=False),
     Column("error", Text),
     Column("abandon", Boolean, nullable=False, server_default="0"),
+    Column("policy", Text),
+    Column("scaler", Text),
+    Column("paused", Boolean, nullable=False, server_default="0"),
+    Column("canary", Float),
+    Column("bake", Float, nullable=False, server_default="60"),
 )
 
 RELEASES = Table(
@@ -57,6 +90,7 @@ RELEASES = Table(
     Column("created_at", Float, nullable=False),
     Column("error", Text),
     Column("reported", Text),
+    Column("active_at", Float),
 )
 
 REPLICAS = Table(
@@ -163,3 +197,18 @@ RENTALS = Table(
     Column("per_million", Text),
 )
 """Kept for good: they are the ledger."""
+
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("deployment", String, nullable=False, index=True),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("result", Text),
+    Column("detail", Text, nullable=False),
+)
+"""Goes with its deployment; of each, the newest few thousand stay."""

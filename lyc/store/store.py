@@ -88,6 +88,8 @@ class Store:
                     there = {row[1] for row in connection.execute(text(f"PRAGMA table_info({name})"))}
                     if column not in there:
                         connection.execute(text(f"ALTER TABLE {name} ADD COLUMN {column} {kind}"))
+                for statement in schema.FILL.get(step, ()):
+                    connection.execute(text(statement))
             now = max(version, schema.VERSION)
             values = {"name": "schema", "value": str(now)}
             connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=["name"], set_=values))

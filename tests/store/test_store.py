@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from lyc.records.host import Disk, GpuProcess, Host, KnownHost, RemoteFacts
 from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationKind, OperationState
 from lyc.records.plan import Accelerator, EngineBuild, Plan
+from lyc.records.scaling import ScalePolicy, ScalerState
 from lyc.store import Store
 
 
@@ -147,15 +149,22 @@ def test_a_database_of_an_older_lyc_is_brought_up_to_date(tmp_path: Path) -> Non
     path = tmp_path / "lyc.db"
     store = Store(path)
     store.add_deployment(Deployment("d", 1.0, 1.0))
-    store.add_release(release(), surge=True)
+    wished = replace(release(), spec=replace(release().spec, min_replicas=2, max_replicas=3), state=ReleaseState.ACTIVE)
+    store.add_release(wished, surge=True)
     store.close()
     with contextlib.closing(sqlite3.connect(path)) as old, old:
         old.execute("ALTER TABLE releases DROP COLUMN reported")
+        for column in ("policy", "scaler", "paused", "canary", "bake"):
+            old.execute(f"ALTER TABLE deployments DROP COLUMN {column}")
+        old.execute("ALTER TABLE releases DROP COLUMN active_at")
         old.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
     with ThreadPoolExecutor(4) as pool:
         for opening in [pool.submit(Store, path) for _ in range(4)]:
             opening.result().close()
     opened = Store(path)
+    found = opened.deployment("d")
+    assert (found.policy, found.scaler) == (ScalePolicy(2, 3), ScalerState(2)), "as its release was wished"
+    assert opened.releases("d")[0].active_at == 1.0
     assert opened.releases("d")[0].reported is None
     opened.set_reported("d", 1, Reported(weights=5, kv_blocks=7))
     assert Store(path).releases("d")[0].reported == Reported(weights=5, kv_blocks=7)

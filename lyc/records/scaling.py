@@ -1,0 +1,78 @@
+"""How many replicas a deployment shall have: the user's policy, what was measured, and what was decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SLEEP_AFTER = 900.0
+"""Seconds without a request after which a deployment whose minimum is 0 goes to zero, where nothing else is said."""
+WAKE_SECONDS = 600.0
+"""So long a request waits for its deployment to wake, where nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRule:
+    """Other bounds at some hours: `Mon-Fri 07-22 Europe/Berlin min=1`.
+
+    days: 0 = Monday. start, end: minutes since midnight on the clocks of `zone` (IANA); an end that is not after the
+    start is on the next day. minimum, maximum: what they are then, None = as otherwise. text: as written.
+    """
+
+    days: tuple[int, ...]
+    start: int
+    end: int
+    zone: str
+    minimum: int | None
+    maximum: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePolicy:
+    """What the user wishes. It belongs to a deployment, not to its releases.
+
+    target_concurrency: requests that a replica shall have in flight, None = as many as its plan says it can hold.
+    idle: seconds without a request after which it goes to zero, where the minimum is 0. wake_timeout: seconds that a
+    request waits for a deployment that wakes. queue: requests that may wait at once, and queue_bytes of their bodies.
+    """
+
+    minimum: int = 1
+    maximum: int = 1
+    target_concurrency: float | None = None
+    idle: float = SLEEP_AFTER
+    schedule: tuple[ScheduleRule, ...] = ()
+    wake_timeout: float = WAKE_SECONDS
+    queue: int = 1000
+    queue_bytes: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was measured of a deployment at one instant. None = not known, which never means zero.
+
+    at: seconds since the epoch. in_flight: requests at its replicas. held: requests that wait for a replica.
+    finished: requests that have ended since the sample before. engine_waiting: requests that its engines hold back,
+    all replicas together. kv_usage: of the fullest replica, 0 to 1.
+    """
+
+    at: float
+    in_flight: int | None
+    held: int = 0
+    finished: int = 0
+    engine_waiting: int | None = None
+    kv_usage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScalerState:
+    """What the autoscaler remembers from one decision to the next; stored, so that a new controller goes on with it.
+
+    desired: replicas that shall be there. last_request: when the last request was seen. panic_since: since when the
+    load is far above what there is. down_since: since when fewer would do. why: the last decision in a few words.
+    """
+
+    desired: int = 1
+    last_request: float | None = None
+    panic_since: float | None = None
+    down_since: float | None = None
+    why: str = ""
