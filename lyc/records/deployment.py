@@ -141,7 +141,9 @@ class Deployment:
     and when. scaler: what the autoscaler has decided last. paused: no replica runs and no request wakes one, until a
     person says so. canary: share of the requests that a new release gets while the one before it still serves the rest,
     0 < canary < 1; None = all of them. bake: seconds after its release became active in which an end of its engine
-    makes the release before it serve again.
+    makes the release before it serve again. restart_before: replicas made before this instant (seconds since the epoch)
+    are replaced by new ones of the same release, beside them where `surge` allows it, else in their place; None = none.
+    It stays: a replica that is made later is younger than it.
     """
 
     name: str
@@ -158,6 +160,7 @@ class Deployment:
     paused: bool = False
     canary: float | None = None
     bake: float = BAKE_SECONDS
+    restart_before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
         ("deployments", "paused", "BOOLEAN NOT NULL DEFAULT 0"),
         ("deployments", "canary", "FLOAT"),
         ("deployments", "bake", "FLOAT NOT NULL DEFAULT 60"),
+        ("deployments", "restart_before", "FLOAT"),
         ("releases", "active_at", "FLOAT"),
     ),
 }
@@ -73,6 +74,7 @@ DEPLOYMENTS = Table(
     Column("paused", Boolean, nullable=False, server_default="0"),
     Column("canary", Float),
     Column("bake", Float, nullable=False, server_default="60"),
+    Column("restart_before", Float),
 )
 
 RELEASES = Table(
