@@ -212,5 +212,6 @@ JOURNAL = Table(
     Column("cause", Text, nullable=False),
     Column("result", Text),
     Column("detail", Text, nullable=False),
+    sqlite_autoincrement=True,  # no id ever comes twice: who has read up to one misses nothing after it
 )
 """Goes with its deployment; of each, the newest few thousand stay."""

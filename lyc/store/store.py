@@ -14,13 +14,14 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
 from lyc.errors import Failed, NotFound
-from lyc.records.deployment import Deployment, Release, ReleaseState, Replica
+from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.engine import Reported
 from lyc.records.host import Host, KnownHost, RemoteFacts
 from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationState
 from lyc.records.rental import Rental, RentalState
 from lyc.store import schema
+from lyc.store.journal import Journal
 from lyc.store.rows import from_row, to_column, to_row
 
 BUSY_SECONDS = 15.0
@@ -71,6 +72,7 @@ class Store:
                 f"{path} was written by a newer lyc (schema {written}, this one knows {schema.VERSION})",
                 hint="use that version of lyc, or another LYC_HOME",
             )
+        self.journal = Journal(self._engine)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -151,7 +153,7 @@ class Store:
     def remove_deployment(self, name: str) -> None:
         with self._write() as connection:
             connection.execute(delete(schema.DEPLOYMENTS).where(schema.DEPLOYMENTS.c.name == name))
-            for table in (schema.RELEASES, schema.REPLICAS, schema.KEYS):
+            for table in (schema.RELEASES, schema.REPLICAS, schema.KEYS, schema.JOURNAL):
                 connection.execute(delete(table).where(table.c.deployment == name))
 
     # releases
@@ -182,15 +184,54 @@ class Store:
         rows = self._rows(select(table).where(table.c.deployment == deployment).order_by(table.c.number))
         return [from_row(Release, row) for row in rows]
 
+    def retarget(self, name: str, number: int, now: float) -> None:
+        """In one transaction: make a release of before the target again. Unless it serves still it must prove itself
+        anew; a canary ends; one that never came so far is superseded; what had been given up is forgotten.
+
+        Raises Failed `taken-down` when the deployment is gone or going, NotFound `no-such-release`.
+        """
+        table, deployments, replicas = schema.RELEASES, schema.DEPLOYMENTS, schema.REPLICAS
+        mine = table.c.deployment == name
+        with self._write() as connection:
+            found = connection.execute(
+                update(deployments)
+                .where(deployments.c.name == name, deployments.c.stopping.is_(False))
+                .values(target=number, error=None, canary=None, updated_at=now)
+            )
+            if found.rowcount != 1:
+                raise Failed("taken-down", f"{name} was taken down meanwhile", hint="lyc ls")
+            state = connection.execute(select(table.c.state).where(mine, table.c.number == number)).scalar()
+            if state is None:
+                raise NotFound("no-such-release", f"{name} has no release {number}", hint=f"lyc releases {name}")
+            connection.execute(
+                update(table)
+                .where(mine, table.c.number != number, table.c.state == ReleaseState.PENDING)
+                .values(state=ReleaseState.SUPERSEDED)
+            )
+            if state != ReleaseState.ACTIVE:
+                again = update(table).where(mine, table.c.number == number)
+                connection.execute(again.values(state=ReleaseState.PENDING, error=None))
+            given_up = replicas.c.state == ReplicaState.FAILED
+            gone = delete(replicas).where(replicas.c.deployment == name, replicas.c.release == number, given_up)
+            connection.execute(gone)
+
     def set_release_state(
-        self, deployment: str, number: int, state: ReleaseState, error: dict[str, object] | None = None
+        self,
+        deployment: str,
+        number: int,
+        state: ReleaseState,
+        error: dict[str, object] | None = None,
+        *,
+        at: float | None = None,
     ) -> None:
+        """at: when, in seconds since the epoch; kept of one that became active."""
         table = schema.RELEASES
+        moment = {"active_at": at} if state is ReleaseState.ACTIVE and at is not None else {}
         with self._write() as connection:
             connection.execute(
                 update(table)
                 .where(table.c.deployment == deployment, table.c.number == number)
-                .values(state=state, error=to_column(error))
+                .values(state=state, error=to_column(error), **moment)
             )
 
     def set_reported(self, deployment: str, number: int, reported: Reported) -> None:
