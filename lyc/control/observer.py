@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,19 @@ from lyc.control.deps import Deps
 from lyc.control.layout import attempt_directory, engine_key
 from lyc.engines import reported, vllm
 from lyc.engines.diagnosis import diagnose
+from lyc.engines.load import load
 from lyc.engines.progress import progress
+from lyc.engines.pulse import Pulse
 from lyc.errors import EngineFailed, NotFound
 from lyc.records.deployment import Replica, ReplicaState
-from lyc.records.engine import EngineProgress, Reported
+from lyc.records.engine import EngineLoad, EngineProgress, Reported
 from lyc.rollout import Seen
 
 HEALTH_SECONDS = 2.0
 PROBE_SECONDS = 300.0
+PULSE_SECONDS = 2.0
+SURE_SECONDS = 60.0
+"""What an engine that seems to hang gets to prove that it does not: one short completion among those that run."""
 DIAGNOSED_LINES = 400
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+Z ")
 _TRANSIENT = frozenset({408, 429, 502, 503, 504})
@@ -35,20 +43,42 @@ class _Memory:
     loading: bool = False
     progress: EngineProgress | None = None
     reported: Reported = field(default_factory=Reported)
+    felt: float = -PULSE_SECONDS
+    pulse: Pulse | None = None
+    load: EngineLoad | None = None
+    asked: threading.Thread | None = None
+    failure: EngineFailed | None = None
 
 
 class Observer:
-    """Remembers how far each log was read. One per deployment, used by one thread; `progress` may be read by others."""
+    """Remembers how far each log was read, and how each engine moved. One per deployment, used by one thread; others
+    may read `progress` and `load`.
 
-    def __init__(self, deps: Deps, name: str) -> None:
+    in_flight: requests at a replica as the gateway said last. pulse_clock: seconds, of a clock that is never set.
+    """
+
+    def __init__(
+        self,
+        deps: Deps,
+        name: str,
+        in_flight: Callable[[str], int | None] = lambda _: None,
+        pulse_clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._deps = deps
         self._name = name
+        self._active = in_flight
+        self._pulse_clock = pulse_clock
         self._memory: dict[str, _Memory] = {}
         self._clients: dict[str, Any] = {}
 
     def progress(self, replica: str) -> EngineProgress | None:
         memory = self._memory.get(replica)
         return memory.progress if memory else None
+
+    def load(self, replica: str) -> EngineLoad | None:
+        """What a ready engine said of its load last; None where it did not answer."""
+        memory = self._memory.get(replica)
+        return memory.load if memory else None
 
     def look(self, replica: Replica, task: str) -> Seen:
         """One look, milliseconds long; in PROBING as long as the first answer takes. task: of the replica's plan."""
@@ -89,7 +119,52 @@ class Observer:
             return self._probe(replica, task)
         if replica.state is ReplicaState.DRAINING:
             return Seen("running", starts=replica.starts, in_flight=self._in_flight(replica))
+        if replica.state is ReplicaState.READY:
+            failure = self._feel(memory, replica, task)
+            return Seen("running", starts=replica.starts, failure=failure and failure.document())
         return Seen("running", starts=replica.starts)
+
+    def _feel(self, memory: _Memory, replica: Replica, task: str) -> EngineFailed | None:
+        """The pulse of one that serves: why it must be started anew, if it must."""
+        now = self._pulse_clock()
+        if now - memory.felt < PULSE_SECONDS:
+            return memory.failure
+        memory.felt = now
+        memory.load = self._loaded(replica)
+        memory.pulse = (memory.pulse or Pulse(now, now)).beat(memory.load, self._active(replica.id), now)
+        if memory.pulse.silent(now):
+            memory.failure = self._stuck("engine-silent", "the engine runs, but its server answers nothing any more")
+        elif memory.pulse.stalled(now) and memory.asked is None:
+            memory.asked = threading.Thread(target=self._make_sure, args=(memory, replica, task), daemon=True)
+            memory.asked.start()
+        return memory.failure
+
+    def _make_sure(self, memory: _Memory, replica: Replica, task: str) -> None:
+        import httpx  # noqa: PLC0415
+
+        path, body = vllm.probe_request(replica.deployment, task)
+        try:
+            answered = self._client(replica).post(path, json=body, timeout=SURE_SECONDS).status_code < 500
+        except httpx.HTTPError:
+            answered = False
+        if answered:
+            now = self._pulse_clock()
+            memory.pulse = Pulse(now, now, memory.pulse.tokens if memory.pulse else 0)
+            memory.asked = None
+        else:
+            memory.failure = self._stuck("engine-hung", "the engine takes requests and answers none")
+
+    def _stuck(self, ref: str, what: str) -> EngineFailed:
+        return EngineFailed(ref, what, why="it is started anew", hint=f"lyc logs {self._name}")
+
+    def _loaded(self, replica: Replica) -> EngineLoad | None:
+        import httpx  # noqa: PLC0415
+
+        try:
+            answer = self._client(replica).get(vllm.METRICS_PATH, timeout=HEALTH_SECONDS)
+        except httpx.HTTPError:
+            return None
+        return load(answer.text) if answer.status_code == 200 else None
 
     def reported(self, replica: Replica) -> Reported:
         """What a ready replica's engine said of its memory."""
@@ -98,7 +173,7 @@ class Observer:
         memory = self._memory.get(replica.id)
         said = memory.reported if memory else Reported()
         try:
-            answer = self._client(replica).get(reported.METRICS_PATH, timeout=HEALTH_SECONDS)
+            answer = self._client(replica).get(vllm.METRICS_PATH, timeout=HEALTH_SECONDS)
         except httpx.HTTPError:
             return said
         return replace(said, kv_blocks=reported.blocks(answer.text) if answer.status_code == 200 else None)

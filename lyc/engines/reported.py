@@ -10,7 +10,6 @@ from lyc.engines.progress import bare
 from lyc.records.engine import Reported
 from lyc.units import GIB
 
-METRICS_PATH = "/metrics"
 _GIB = r"([\d.]+) GiB"
 _SIZES = (
     ("weights", re.compile(rf"^Model loading took {_GIB}")),
@@ -39,6 +38,6 @@ def heard(so_far: Reported, line: str) -> Reported:
 
 
 def blocks(metrics: str) -> int | None:
-    """Blocks of the KV cache by the text of `METRICS_PATH`."""
+    """Blocks of the KV cache by the text of its metrics."""
     match = _BLOCKS.search(metrics)
     return int(match[1]) if match else None

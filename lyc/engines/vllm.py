@@ -14,7 +14,7 @@ from lyc.records.plan import Plan
 from lyc.records.process import PORT
 from lyc.records.secret import Secret
 
-__all__ = ["command", "in_flight", "probe_request", "progress"]
+__all__ = ["command", "probe_request", "progress"]
 
 HEALTH_PATH = "/health"
 """Answers 200 without a key as soon as the engine listens; says nothing of whether a completion works."""
@@ -23,11 +23,6 @@ SHUTDOWN_SECONDS = 10
 """How long vLLM itself waits for requests after SIGTERM. The gateway has drained the replica before, so this is for
 the rest only; whoever stops the process should grant about 15 s more before it kills the group."""
 
-RUNNING = "vllm:num_requests_running"
-WAITING = "vllm:num_requests_waiting"
-KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
-GENERATED_TOKENS = "vllm:generation_tokens_total"
-PROMPT_TOKENS = "vllm:prompt_tokens_total"
 TTFT_SECONDS = "vllm:time_to_first_token_seconds"
 DRAFTED_TOKENS = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED_TOKENS = "vllm:spec_decode_num_accepted_tokens_total"
@@ -80,16 +75,6 @@ def probe_request(served_name: str, task: str = "generate") -> tuple[str, dict[s
         return "/classify", {"model": served_name, "input": "1"}
     body: dict[str, object] = {"model": served_name, "prompt": "1", "max_tokens": 2, "ignore_eos": True}
     return "/v1/completions", body | {"temperature": 0, "stream": False}
-
-
-def in_flight(exposition: str) -> int | None:
-    """Requests that an engine is working on or has queued, from the text of `METRICS_PATH`. None if it does not say."""
-    total: float | None = None
-    for line in exposition.splitlines():
-        name, _, rest = line.partition("{")
-        if name in (RUNNING, WAITING):
-            total = (total or 0.0) + float(rest.rsplit("}", 1)[-1].split()[0])
-    return None if total is None else int(total)
 
 
 def _planned(plan: Plan, target: EngineTarget) -> list[str]:

@@ -62,3 +62,18 @@ class Reported:
     kv_tokens: int | None = None
     kv_blocks: int | None = None
     concurrency: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """What a running engine says of its load at one instant.
+
+    running, waiting: requests that it works on, and that it holds back. kv_usage: share of its KV cache in use, 0 to 1;
+    None = it did not say. tokens: read and written since it started; while requests run and it stands still, nothing
+    moves.
+    """
+
+    running: int
+    waiting: int
+    kv_usage: float | None
+    tokens: int

@@ -118,18 +118,3 @@ def test_the_probe_is_a_real_request_of_the_models_own_kind() -> None:
     assert (path, body["model"], body["max_tokens"]) == ("/v1/completions", "n", 2)
     assert vllm.probe_request("n")[0] == "/v1/completions"
     assert vllm.probe_request("n", task(ModelFacts(("BertModel",))))[0] == "/v1/embeddings"
-
-
-METRICS = """\
-# HELP vllm:num_requests_running Number of requests in model execution batches.
-# TYPE vllm:num_requests_running gauge
-vllm:num_requests_running{engine="0",model_name="tiny"} 2.0
-vllm:num_requests_waiting{engine="0",model_name="tiny"} 1.0
-vllm:num_requests_waiting_by_reason{engine="0",model_name="tiny",reason="capacity"} 1.0
-vllm:generation_tokens_total{engine="0",model_name="tiny"} 36.0
-"""
-
-
-def test_what_counts_as_in_flight() -> None:
-    assert vllm.in_flight(METRICS) == 3
-    assert vllm.in_flight("up 1\n") is None

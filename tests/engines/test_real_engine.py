@@ -16,6 +16,7 @@ import pytest
 from uv import find_uv_bin
 
 from lyc.engines import vllm
+from lyc.engines.load import load
 from lyc.engines.progress import progress
 from lyc.engines.versions import ARCTIC_INFERENCE, VLLM_VERSION, pinned
 from lyc.records.engine import EngineCommand
@@ -58,7 +59,11 @@ def test_it_answers(
     with running(plan, target(engine_bin, folder, model, draft)) as engine:
         assert engine.complete(tokens=24)
         assert (drafted(engine.metrics()) > 0) is (method is not None)
-        assert vllm.in_flight(engine.metrics()) == 0
+        said = load(engine.metrics())
+        assert said is not None
+        assert (said.running, said.waiting) == (0, 0)
+        assert said.tokens >= 24
+        assert said.kv_usage is not None
 
 
 def test_suffix_decoding_with_its_package(engine_bin: Path, tiny: TinyModels, folder: Path, tmp_path: Path) -> None:

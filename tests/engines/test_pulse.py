@@ -1,0 +1,56 @@
+"""Engines that serve, slow or stuck: minute by minute."""
+
+from __future__ import annotations
+
+from lyc.engines.pulse import SILENT_SECONDS, STALLED_SECONDS, Pulse
+from lyc.records.engine import EngineLoad
+
+
+def at_work(tokens: int, running: int = 1) -> EngineLoad:
+    return EngineLoad(running, 0, 0.1, tokens)
+
+
+def test_one_that_makes_tokens_is_well() -> None:
+    pulse = Pulse(0, 0)
+    for now in range(1, 1000):
+        pulse = pulse.beat(at_work(now), 1, now)
+        assert not pulse.silent(now)
+        assert not pulse.stalled(now)
+
+
+def test_one_that_has_nothing_to_do_is_well() -> None:
+    pulse = Pulse(0, 0)
+    for now in range(1, 1000):
+        pulse = pulse.beat(at_work(7, running=0), 0, now)
+    assert not pulse.stalled(1000)
+
+
+def test_requests_and_no_token() -> None:
+    pulse = Pulse(0, 0).beat(at_work(7), 1, 1)
+    pulse = pulse.beat(at_work(7), 1, STALLED_SECONDS)
+    assert not pulse.stalled(STALLED_SECONDS)
+    pulse = pulse.beat(at_work(7), 1, STALLED_SECONDS + 1)
+    assert pulse.stalled(STALLED_SECONDS + 1)
+    assert not pulse.silent(STALLED_SECONDS + 1)
+
+
+def test_requests_that_only_the_gateway_knows_of() -> None:
+    """An engine whose loop is dead says that nothing runs."""
+    pulse = Pulse(0, 0).beat(at_work(7, running=0), 3, 1).beat(at_work(7, running=0), 3, STALLED_SECONDS + 5)
+    assert pulse.stalled(STALLED_SECONDS + 5)
+
+
+def test_one_that_says_nothing_is_silent_and_not_stalled() -> None:
+    pulse = Pulse(0, 0)
+    for now in range(1, int(SILENT_SECONDS)):
+        pulse = pulse.beat(None, 1, now)
+        assert not pulse.silent(now)
+    assert pulse.silent(SILENT_SECONDS)
+    assert not pulse.stalled(SILENT_SECONDS), "nothing is known of what it does"
+    assert not pulse.beat(at_work(1), 1, SILENT_SECONDS).silent(SILENT_SECONDS)
+
+
+def test_a_restart_counts_anew() -> None:
+    """The counters of a new process begin at zero: that is a movement too."""
+    pulse = Pulse(0, 0).beat(at_work(500), 1, 100).beat(at_work(0), 1, 200)
+    assert not pulse.stalled(200)
