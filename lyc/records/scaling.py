@@ -47,12 +47,30 @@ class ScalePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleWish:
+    """What a deploy says of replicas and of its rollout. None = nothing: as it is, of a new deployment by default.
+
+    minimum … wake_timeout: as in `ScalePolicy`. canary: share of the requests that a new release gets at first, between
+    0 and 1; None = all of them. bake: seconds, as in `Deployment`.
+    """
+
+    minimum: int | None = None
+    maximum: int | None = None
+    target_concurrency: float | None = None
+    idle: float | None = None
+    schedule: tuple[ScheduleRule, ...] | None = None
+    wake_timeout: float | None = None
+    canary: float | None = None
+    bake: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """What was measured of a deployment at one instant. None = not known, which never means zero.
 
     at: seconds since the epoch. in_flight: requests at its replicas. held: requests that wait for a replica.
     finished: requests that have ended since the sample before. engine_waiting: requests that its engines hold back,
-    all replicas together. kv_usage: of the fullest replica, 0 to 1.
+    all replicas together. kv_usage: of the fullest replica, 0 to 1. ready: replicas that took requests then.
     """
 
     at: float
@@ -61,6 +79,7 @@ class Sample:
     finished: int = 0
     engine_waiting: int | None = None
     kv_usage: float | None = None
+    ready: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +88,9 @@ class ScalerState:
 
     desired: replicas that shall be there. last_request: when the last request was seen. panic_since: since when the
     load is far above what there is. down_since: since when fewer would do. why: the last decision in a few words.
+    panic_last: when it was so last. watched_since, watched_until: the first and the last sample of a row without a gap.
+    needs: the highest needs of the last minutes, (when, replicas), ever fewer replicas. learned: requests at a replica
+    that its engine bears, where that is less than was thought; learned_at: since when.
     """
 
     desired: int = 1
@@ -76,3 +98,9 @@ class ScalerState:
     panic_since: float | None = None
     down_since: float | None = None
     why: str = ""
+    panic_last: float | None = None
+    watched_since: float | None = None
+    watched_until: float | None = None
+    needs: tuple[tuple[float, int], ...] = ()
+    learned: float | None = None
+    learned_at: float | None = None
