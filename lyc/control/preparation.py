@@ -181,7 +181,10 @@ class Preparation:
         """Over everything that distinguishes releases: the spec, what its references point at now, and the engine."""
         written = dataclasses.asdict(self._spec)
         del written["rent"]  # it says which machine may be taken; which one was is in the host's name
+        del written["scale"]  # how many there are makes no other release
         written |= {
+            "min_replicas": 1,  # as in the digests of releases from before there was a policy
+            "max_replicas": 1,
             "model": str(model.listing.ref),
             "revision": model.listing.ref.revision,
             "draft": draft.listing.ref.revision if draft else None,

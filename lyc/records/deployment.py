@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lyc.records.engine import Reported
 from lyc.records.plan import Plan
-from lyc.records.scaling import ScalePolicy, ScalerState
+from lyc.records.scaling import ScalePolicy, ScalerState, ScaleWish
 
 BAKE_SECONDS = 60.0
 """How long a new release is on probation, where nothing else is said."""
@@ -60,6 +60,8 @@ class DeploymentSpec:
     the host that it may use, None = any that are free. runtime: process | container; image: of the container, None =
     vLLM's own; in a release by what names it for good.
     rent: where host is a machine to be rented, which ones will do.
+    min_replicas, max_replicas, scale: how many replicas, and when. They do not distinguish releases; what counts is the
+    deployment's policy, which `lyc.spec.scale.policy_of` makes of them.
     engine_args: vLLM options by long name without dashes, values as written (`{"enforce-eager": "true"}`).
     env: extra environment of the engine; values may be secrets, so they are never shown.
     """
@@ -80,6 +82,7 @@ class DeploymentSpec:
     runtime: str = "process"
     image: str | None = None
     rent: RentWish = field(default_factory=RentWish)
+    scale: ScaleWish = field(default_factory=ScaleWish)
 
 
 class ReplicaState(enum.StrEnum):

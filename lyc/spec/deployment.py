@@ -17,12 +17,14 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from lyc.errors import LycError, SpecError, UsageError
 from lyc.records.deployment import DeploymentSpec, Speculative
 from lyc.records.model import ModelRef
+from lyc.records.scaling import ScaleWish
 from lyc.spec.host_address import is_address, parse_address
 from lyc.spec.image_ref import check_image
 from lyc.spec.model_ref import default_name, parse_model
 from lyc.spec.names import check_name
 from lyc.spec.positions import nearest
 from lyc.spec.rent import RentTable, rent_wish
+from lyc.spec.scale import MOST_REPLICAS, Duration, Schedule, Share, Target, check_policy, policy_of, rules
 from lyc.units import parse_tokens
 
 METHODS = ("ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix")
@@ -147,8 +149,29 @@ class DeploymentTable(_Written):
     max_model_len: Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=int | str | None)] = Field(
         None, ge=1, description="Longest prompt and answer together, in tokens: 8192 or 8k; left out: what fits."
     )
-    min: int = Field(1, ge=0, le=64, description="Replicas that are always there.")
-    max: int = Field(1, ge=1, le=64, description="Replicas at most.")
+    min: int = Field(1, ge=0, le=MOST_REPLICAS, description="Replicas that are always there; 0: none when idle.")
+    max: int = Field(1, ge=1, le=MOST_REPLICAS, description="Replicas at most; at least `min`.")
+    target_concurrency: Target | None = Field(
+        None,
+        description="Requests that a replica shall have in flight; left out: as many as its plan says it can hold.",
+    )
+    idle: Duration | None = Field(
+        None,
+        description="Without a request for so long it goes to no replica, where min is 0: 15m, which is the default.",
+    )
+    schedule: Schedule | None = Field(
+        None, description="Other bounds at some hours, such as `Mon-Fri 07-22 Europe/Berlin min=1`."
+    )
+    wake_timeout: Duration | None = Field(
+        None, description="How long a request waits for a deployment that wakes: 10m, which is the default."
+    )
+    canary: Share | None = Field(
+        None, description="Share of the requests that a new release gets at first: 10%. Left out: all of them."
+    )
+    bake: Duration | None = Field(
+        None, description="How long a new release is on probation: 60s, which is the default. If its engine ends"
+        " meanwhile, the release before it serves again.",
+    )  # fmt: skip
     s3_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Address of an S3-compatible service, for s3:// models."
     )
@@ -169,8 +192,9 @@ class DeploymentTable(_Written):
             raise PydanticCustomError("gpus", "{card} is no number of a card", {"card": min(found)})
         if found and self.gpu == "cpu":
             raise PydanticCustomError("gpus", "cards are named, but gpu is cpu")
-        if found and self.max > 1:
-            raise PydanticCustomError("gpus", "they are the cards of one replica, but max is {max}", {"max": self.max})
+        most = max(self.min, self.max)
+        if found and most > 1:
+            raise PydanticCustomError("gpus", "they are the cards of one replica, but max is {max}", {"max": most})
         return self
 
     @model_validator(mode="after")
@@ -182,7 +206,7 @@ class DeploymentTable(_Written):
 
     @model_validator(mode="after")
     def min_within_max(self) -> DeploymentTable:
-        if self.min > self.max:
+        if self.min > self.max and "max" in self.model_fields_set:
             raise PydanticCustomError("replicas", "min is {min}, but max is {max}", {"min": self.min, "max": self.max})
         return self
 
@@ -213,7 +237,7 @@ def deployment_spec(
         speculative=None if table.speculative is None else _speculation(table.speculative, base, where),
         max_model_len=table.max_model_len,
         min_replicas=table.min,
-        max_replicas=table.max,
+        max_replicas=max(table.min, table.max),
         engine_args={key.lstrip("-").replace("_", "-"): _argument(value) for key, value in table.engine_args.items()},
         env={key: _variable(key, value, environ, where) for key, value in table.env.items()},
         s3_endpoint=table.s3_endpoint,
@@ -221,7 +245,18 @@ def deployment_spec(
         runtime=runtime,
         image=None if table.image is None else check_image(table.image, where=where(("image",))),
         rent=rent_wish(table.rent),
+        scale=ScaleWish(
+            minimum=table.min if "min" in table.model_fields_set else None,
+            maximum=table.max if "max" in table.model_fields_set else None,
+            target_concurrency=table.target_concurrency,
+            idle=table.idle,
+            schedule=None if table.schedule is None else rules(table.schedule),
+            wake_timeout=table.wake_timeout,
+            canary=table.canary,
+            bake=table.bake,
+        ),
     )
+    check_policy(policy_of(spec), cards=spec.gpus, where=lambda key: where((key,)))
     return spec, table.name is not None
 
 

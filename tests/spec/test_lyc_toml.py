@@ -9,6 +9,7 @@ import pytest
 
 from lyc.errors import SpecError
 from lyc.records.deployment import DeploymentSpec, Speculative
+from lyc.records.scaling import ScaleWish
 from lyc.spec.deployment import METHODS, NEED_DRAFT, deployment_spec, schema
 from lyc.spec.lyc_toml import flag_of, parse_lyc_toml, read_lyc_toml
 
@@ -69,6 +70,7 @@ def test_everything() -> None:
         speculative=Speculative("draft_model", "/draft", 3),
         max_model_len=8192,
         max_replicas=2,
+        scale=ScaleWish(minimum=1, maximum=2),
         engine_args={
             "enforce-eager": "true",
             "max-num-seqs": "64",
@@ -122,6 +124,19 @@ def test_flags_win_over_the_file_and_tables_are_merged() -> None:
         ('model = "a/b"\nmin = true', "invalid-value", 2, "valid integer"),
         ('model = "a/b"\n\nmin = 3\nmax = 2', "invalid-value", 3, "min is 3, but max is 2"),
         ('model = "a/b"\nmax = 0', "invalid-value", 2, "greater than or equal to 1"),
+        ('model = "a/b"\ngpus = [0]\nmin = 2', "invalid-value", 2, "the cards of one replica, but max is 2"),
+        ('model = "a/b"\nidle = "15x"', "invalid-value", 2, "write it like 90s"),
+        ('model = "a/b"\nidle = 0', "invalid-value", 2, "too short"),
+        ('model = "a/b"\nidle = true', "invalid-value", 2, "number"),
+        ('model = "a/b"\nwake_timeout = "9999w"', "invalid-value", 2, "too long"),
+        ('model = "a/b"\ntarget_concurrency = 0', "invalid-value", 2, "more than 0"),
+        ('model = "a/b"\ncanary = "100%"', "invalid-value", 2, "write it like 10%"),
+        ('model = "a/b"\ncanary = 10', "invalid-value", 2, "write it like 10%"),
+        ('model = "a/b"\nbake = "soon"', "invalid-value", 2, "write it like 90s"),
+        ('model = "a/b"\nschedule = "Mon-Fri 07-22 min=1"', "invalid-value", 2, "whose clocks"),
+        ('model = "a/b"\nschedule = ["Mon 1-2 UTC min=1", "Mon"]', "invalid-value", 2, "its hours"),
+        ('model = "a/b"\nschedule = 3', "invalid-value", 2, "list"),
+        ('model = "a/b"\nmax = 2\nschedule = "Mon 1-2 UTC min=3"', "impossible-scale", 3, "min is 3, but max is 2"),
         ('model = "a/b"\nmax_model_len = "8x"', "invalid-value", 2, "write it like 8192 or 8k"),
         ('model = "a/b"\nmax_model_len = 0', "invalid-value", 2, "greater than or equal to 1"),
         ('model = "a/b"\ns3_endpoint = "s3.example.eu"', "invalid-value", 2, "https?://"),

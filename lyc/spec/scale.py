@@ -1,0 +1,149 @@
+"""How many replicas, and when: what a user may write, and the policy that follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from lyc.errors import LycError, SpecError
+from lyc.records.deployment import DeploymentSpec
+from lyc.records.scaling import ScalePolicy, ScheduleRule
+from lyc.spec.schedule import parse_schedule
+from lyc.units import parse_duration
+
+MOST_REPLICAS = 64
+MOST_IN_FLIGHT = 100_000.0
+LONGEST = 366 * 86400.0
+"""Of any span here; beyond it lies a slip of the pen."""
+
+
+def parse_share(text: str) -> float:
+    """`10%` or `0.1` → 0.1. Raises ValueError with the accepted forms."""
+    stripped = text.strip()
+    try:
+        share = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise ValueError(f"{text!r} is not a share of the requests: write it like 10%, more than 0% and less than 100%")
+    return share
+
+
+def parse_span(text: str) -> float:
+    """`15m` → 900.0, a second at least. Raises ValueError with the accepted forms."""
+    seconds = parse_duration(text)
+    if not 1 <= seconds <= LONGEST:
+        raise ValueError(f"{text!r} is too {'short' if seconds < 1 else 'long'}: it takes from 1s to 366d")
+    return seconds
+
+
+def parse_target(text: str) -> float:
+    """`16` → 16.0. Raises ValueError with the accepted forms."""
+    try:
+        target = float(text)
+    except ValueError:
+        target = math.nan
+    if not 0 < target <= MOST_IN_FLIGHT:
+        raise ValueError(f"{text!r} is not a number of requests: write it like 16, more than 0")
+    return target
+
+
+def rules(texts: Sequence[str]) -> tuple[ScheduleRule, ...]:
+    """Raises SpecError for the first that cannot be read."""
+    return tuple(parse_schedule(text) for text in texts)
+
+
+def policy_of(spec: DeploymentSpec, before: ScalePolicy | None = None) -> ScalePolicy:
+    """The policy that a deploy asks for. before: of the deployment so far, None = it is new. What the spec does not say
+    stays as it is there, but that one bound gives way to the other where that one was said.
+    """
+    wish, policy = spec.scale, before or ScalePolicy(spec.min_replicas, spec.max_replicas)
+    lowest = policy.minimum if wish.minimum is None else wish.minimum
+    most = policy.maximum if wish.maximum is None else wish.maximum
+    if lowest > most:
+        lowest, most = (lowest, lowest) if wish.maximum is None else (most, most)
+    if spec.gpus is not None:  # the cards of one replica
+        lowest, most = min(lowest, 1), 1
+    return replace(
+        policy,
+        minimum=lowest,
+        maximum=most,
+        target_concurrency=policy.target_concurrency if wish.target_concurrency is None else wish.target_concurrency,
+        idle=policy.idle if wish.idle is None else wish.idle,
+        schedule=policy.schedule if wish.schedule is None else wish.schedule,
+        wake_timeout=policy.wake_timeout if wish.wake_timeout is None else wish.wake_timeout,
+    )
+
+
+def check_policy(policy: ScalePolicy, *, cards: Sequence[int] | None, where: Callable[[str], str]) -> None:
+    """Raises SpecError `impossible-scale` for bounds that cannot be kept. cards: of the one replica, where the user has
+    named them. where: key (`min`, `max`, `schedule`) → its place.
+    """
+    lowest, most = policy.minimum, policy.maximum
+    if lowest < 0 or most > MOST_REPLICAS or most < 1:
+        raise _impossible(
+            f"min is {lowest} and max is {most}: they take 0 to {MOST_REPLICAS}, max at least 1", where("max")
+        )
+    if lowest > most:
+        raise _impossible(f"min is {lowest}, but max is {most}", where("min"))
+    if cards is not None and most > 1:
+        raise _impossible(f"the cards {_list(cards)} are those of one replica, but max is {most}", where("max"))
+    for rule in policy.schedule:
+        low = lowest if rule.minimum is None else rule.minimum
+        high = most if rule.maximum is None else rule.maximum
+        if high > MOST_REPLICAS:
+            raise _impossible(f"max is {high} in {rule.text!r}, and can be {MOST_REPLICAS}", where("schedule"))
+        if low > high:
+            raise _impossible(f"in the hours of {rule.text!r} min is {low}, but max is {high}", where("schedule"))
+        if cards is not None and high > 1:
+            raise _impossible(
+                f"the cards {_list(cards)} are those of one replica, but {rule.text!r} has max {high}",
+                where("schedule"),
+            )
+
+
+def _impossible(what: str, where: str) -> SpecError:
+    return SpecError("impossible-scale", what, where=where)
+
+
+def _list(cards: Sequence[int]) -> str:
+    return ",".join(map(str, cards))
+
+
+def _read(kind: str, parse: Callable[[str], object]) -> Callable[[object], object]:
+    def read(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return value
+        try:
+            return parse(str(value))
+        except ValueError as problem:
+            raise PydanticCustomError(kind, "{why}", {"why": str(problem)}) from problem
+
+    return read
+
+
+def _schedule(value: object) -> object:
+    """One rule is a list of one."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return value
+    try:
+        rules(texts)
+    except LycError as problem:
+        raise PydanticCustomError(
+            "schedule", "{why}", {"why": f"{problem.why or problem.what}; {problem.hint}"}
+        ) from problem
+    except ValueError as problem:
+        raise PydanticCustomError("schedule", "{why}", {"why": str(problem)}) from problem
+    return texts
+
+
+Share = Annotated[float, BeforeValidator(_read("share", parse_share), json_schema_input_type=str | float)]
+Duration = Annotated[float, BeforeValidator(_read("duration", parse_span), json_schema_input_type=str | float)]
+Target = Annotated[float, BeforeValidator(_read("target", parse_target), json_schema_input_type=float)]
+Schedule = Annotated[list[str], BeforeValidator(_schedule, json_schema_input_type=list[str] | str)]
