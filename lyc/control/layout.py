@@ -38,6 +38,11 @@ def gateway_process(settings: Settings) -> Path:
     return settings.home / "gateway" / "process"
 
 
+def activator_socket(settings: Settings) -> Path:
+    """Where requests wait that found no replica."""
+    return settings.socket("activator")
+
+
 def controller_log(settings: Settings) -> Path:
     return settings.home / "controller.log"
 

@@ -121,7 +121,7 @@ class Observer:
             return Seen("running", starts=replica.starts, in_flight=self._in_flight(replica))
         if replica.state is ReplicaState.READY:
             failure = self._feel(memory, replica, task)
-            return Seen("running", starts=replica.starts, failure=failure and failure.document())
+            return Seen("running", starts=replica.starts, failure=None if failure is None else failure.document())
         return Seen("running", starts=replica.starts)
 
     def _feel(self, memory: _Memory, replica: Replica, task: str) -> EngineFailed | None:

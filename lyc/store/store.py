@@ -251,6 +251,13 @@ class Store:
         rows = self._rows(select(table).where(table.c.deployment == deployment).order_by(table.c.created_at))
         return [from_row(Replica, row) for row in rows]
 
+    def replicas_by_deployment(self) -> dict[str, list[Replica]]:
+        """All of them at once, each list oldest first; those of a deployment without any are not there."""
+        found: dict[str, list[Replica]] = {}
+        for row in self._rows(select(schema.REPLICAS).order_by(schema.REPLICAS.c.created_at)):
+            found.setdefault(row["deployment"], []).append(from_row(Replica, row))
+        return found
+
     def put_replica(self, replica: Replica) -> None:
         self._put(schema.REPLICAS, replica)
 

@@ -1,0 +1,117 @@
+"""What the activator asks: whether a deployment can answer, and whether there is hope. Asking wakes it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from lyc.control.autoscale import Autoscaler, wanted
+from lyc.control.deps import Deps
+from lyc.errors import Failed, LycError
+from lyc.records.deployment import Deployment, Replica, ReplicaState
+from lyc.records.wake import Waking
+from lyc.rollout.transitions import COMING_OR_SERVING
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.02
+"""Between two looks at whether the gateway has taken a replica that is ready: what a held request loses at most."""
+
+
+class Wakes:
+    """Implements `lyc.ports.Waker`. changed: the activator's, told when a deployment that is waited for can answer."""
+
+    def __init__(self, deps: Deps, autoscaler: Autoscaler) -> None:
+        self._deps = deps
+        self._autoscaler = autoscaler
+        self.changed: Callable[[str], None] = lambda _: None
+        self._waited: set[str] = set()
+        self._lock = threading.Lock()
+        self._asked = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="waking", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._asked.set()
+        self._thread.join(10)
+
+    def wake(self, deployment: str) -> Waking:
+        """See the port."""
+        found = self._deps.store.find_deployment(deployment)
+        if found is None or found.stopping:
+            return Waking("unknown")
+        waking = self._how(found, self._deps.store.replicas(deployment))
+        if waking.state == "waking":
+            with self._lock:
+                self._waited.add(deployment)
+            self._asked.set()
+            if wanted(found, self._deps.clock()) == 0:
+                self._autoscaler.demand(deployment)
+        return waking
+
+    def _how(self, deployment: Deployment, replicas: Sequence[Replica]) -> Waking:
+        policy, now = deployment.policy, self._deps.clock()
+        bounds = (policy.wake_timeout, policy.queue, policy.queue_bytes)
+        if deployment.paused:
+            return Waking("paused", None, _paused(deployment.name).document(), *bounds)
+        ready = [one for one in replicas if one.state is ReplicaState.READY]
+        if ready:
+            taken = frozenset(one.id for one in ready) & (self._deps.gateway.status().healthy or frozenset())
+            if taken:
+                return Waking("ready", 0.0, None, *bounds, taken, {one.id: one.socket for one in ready})
+        mine = [one for one in replicas if one.release == deployment.target]
+        coming = [one for one in replicas if one.state in COMING_OR_SERVING]
+        failed = [one for one in mine if one.state is ReplicaState.FAILED]
+        if deployment.target is None or (failed and not coming):
+            error = failed[-1].error if failed else deployment.error
+            return Waking("failed", None, error or _lost(deployment.name).document(), *bounds)
+        return Waking("waking", expected(mine, now), None, *bounds)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                waited = sorted(self._waited)
+            for name in waited:
+                try:
+                    self._tell(name)
+                except LycError as error:
+                    log.warning("waking %s: %s", name, error)
+                except Exception:
+                    log.exception("waking %s", name)
+            if waited:
+                self._stop.wait(LOOK_SECONDS)
+            else:
+                self._asked.wait()
+                self._asked.clear()
+
+    def _tell(self, name: str) -> None:
+        """The activator, as soon as waiting is over."""
+        found = self._deps.store.find_deployment(name)
+        if found is None or self._how(found, self._deps.store.replicas(name)).state != "waking":
+            with self._lock:
+                self._waited.discard(name)
+            self.changed(name)
+
+
+def expected(replicas: Sequence[Replica], now: float) -> float | None:
+    """Seconds until a replica is ready: as long as the last one of the release took, less what has passed of it. None
+    where none was ever ready. Those that were started again after a crash tell nothing.
+    """
+    took = [one.ready_at - one.created_at for one in replicas if one.ready_at is not None and one.attempts == 1]
+    if not took:
+        return None
+    began = min((one.created_at for one in replicas if one.state in COMING_OR_SERVING), default=now)
+    return max(0.0, took[-1] - max(0.0, now - began))
+
+
+def _paused(name: str) -> Failed:
+    return Failed("paused", f"{name} is paused", hint=f"lyc resume {name}")
+
+
+def _lost(name: str) -> Failed:
+    return Failed("nothing-to-serve", f"nothing serves {name}, and nothing will by itself", hint=f"lyc status {name}")
