@@ -30,7 +30,9 @@ from lyc.records.host import LOCAL, RENT
 from lyc.records.operation import Operation
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.rollout.transitions import RUNNING
+from lyc.scaling import bounds
 from lyc.spec.model_ref import parse_model
+from lyc.spec.scale import policy_of
 
 WATCH_SECONDS = 0.1
 GATEWAY_SECONDS = 30.0
@@ -96,6 +98,24 @@ class Deployer:
             now = self._deps.clock()
             self._deps.store.add_deployment(Deployment(name, now, now))
 
+    def _wish(self, spec: DeploymentSpec) -> None:
+        """What the spec says of replicas and of the rollout. Whoever deploys wants it to serve, asleep or paused as it
+        may be.
+        """
+        store, now = self._deps.store, self._deps.clock()
+        found = store.deployment(spec.name)
+        policy = policy_of(spec, found.policy if store.releases(spec.name) else None)
+        low, high = bounds(policy, now)
+        desired = max(1, low, min(high, found.scaler.desired))
+        store.change_deployment(
+            spec.name,
+            now,
+            policy=policy,
+            scaler=dataclasses.replace(found.scaler, desired=desired, last_request=now),
+            paused=False,
+            bake=found.bake if spec.scale.bake is None else spec.scale.bake,
+        )
+
     def _forget_if_empty(self, name: str) -> None:
         if not self._deps.store.releases(name):
             self._deps.store.remove_deployment(name)
@@ -129,11 +149,13 @@ class Deployer:
         if current is not None and current.spec_digest == prepared.digest:
             if prepared.spec.host != LOCAL:  # it may have been installed anew since
                 preparation.provide(prepared, lambda: self._still_wanted(spec.name), current.spec.image)
+            self._wish(prepared.spec)
             self._revive(current)
             return current, False
         self._gatekeeper.claim_port()
         provided = preparation.provide(prepared, lambda: self._still_wanted(spec.name))
         self._still_wanted(spec.name)
+        self._wish(prepared.spec)
         release = self._store(prepared, provided)
         self._reconciler.wake(spec.name)
         with talk.during(Phase.GATEWAY) as said:
@@ -224,16 +246,17 @@ class Deployer:
                 given_up = [r for r in replicas if r.state is ReplicaState.FAILED]
                 if given_up:
                     raise from_document(given_up[-1].error or {})
-                if self._ready(release, replicas):
+                if self._ready(deployment, replicas):
                     steps.finish()
                     self._wait_for_rotation(release, replicas)
                     return
             steps.show(replicas)
             waited.wait(WATCH_SECONDS)
 
-    @staticmethod
-    def _ready(release: Release, replicas: list[Replica]) -> bool:
-        return sum(replica.state is ReplicaState.READY for replica in replicas) >= release.spec.min_replicas
+    def _ready(self, deployment: Deployment, replicas: list[Replica]) -> bool:
+        """As many as there must be always, and one at least: the rest comes with the load."""
+        low, _ = bounds(deployment.policy, self._deps.clock())
+        return sum(replica.state is ReplicaState.READY for replica in replicas) >= max(1, low)
 
     def _wait_for_rotation(self, release: Release, replicas: list[Replica]) -> None:
         """Until the gateway sends requests to a ready replica. Raises Failed `gateway-does-not-route`."""
