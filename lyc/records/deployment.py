@@ -105,6 +105,7 @@ class ReleaseState(enum.StrEnum):
     """What became of a release."""
 
     PENDING = "pending"  # not proven yet
+    CANARY = "canary"  # proven; gets a share of the requests while an older one serves the rest
     ACTIVE = "active"  # has been ready; it is what the deployment serves
     SUPERSEDED = "superseded"
     FAILED = "failed"

@@ -17,8 +17,9 @@ class CreateReplica:
 
 @dataclass(frozen=True, slots=True)
 class MoveReplica:
-    """Give a replica a signal. until: when to retry (DIED) or end a drain (DRAIN). clean: forget old failures. starts:
-    how often its host has started it by now (RESTARTED, FOUND).
+    """Give a replica a signal. until: when to retry (DIED, UNWELL), to end a drain (DRAIN), or when another may be
+    started in its stead (PUT_BY, None = at once). clean: forget old failures. starts: how often its host has started it
+    by now (RESTARTED, FOUND).
     """
 
     replica: str
@@ -46,11 +47,14 @@ class StopProcess:
 
 @dataclass(frozen=True, slots=True)
 class SettleRelease:
-    """A release became active, superseded or failed."""
+    """A release became a canary, active, superseded or failed. One that becomes active has a new `active_at`, and what
+    failed before is forgotten; not so where it is `back`: it serves again in place of a release that failed.
+    """
 
     release: int
     state: ReleaseState
     error: dict[str, object] | None = None
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

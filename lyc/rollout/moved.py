@@ -15,7 +15,7 @@ def moved(old: Replica, action: MoveReplica, now: float) -> Replica:
     match action.signal:
         case Signal.START | Signal.RETRY:
             return replace(new, attempts=old.attempts + 1, retry_at=None, starts=1)
-        case Signal.DIED:
+        case Signal.DIED | Signal.UNWELL:
             failures = 1 if action.clean else old.failures + 1
             return replace(new, failures=failures, retry_at=action.until, ready_at=None)
         case Signal.RESTARTED | Signal.FOUND:
@@ -26,4 +26,8 @@ def moved(old: Replica, action: MoveReplica, now: float) -> Replica:
             return replace(new, ready_at=now, error=None)
         case Signal.DRAIN:
             return replace(new, drain_deadline=action.until)
+        case Signal.STOP:
+            return replace(new, retry_at=None)
+        case Signal.PUT_BY:
+            return replace(new, retry_at=action.until)
     return new

@@ -13,7 +13,9 @@ class Policy:
 
     A replica that dies is started again after 1, 2, 4 … `backoff_longest`, at most `crash_limit` times in a row; a
     replica that was ready for `stable_after` has a clean slate. `settle` is how long a draining replica waits at
-    least, so that a request which the gateway had already sent is counted before it is asked.
+    least, so that a request which the gateway had already sent is counted before it is asked. A deployment whose
+    replicas were all given up and that went to zero since may wake again after `wake_pause`, twice, four times …
+    that, until `wake_limit` wakes in a row have failed.
     """
 
     backoff_first: float = 1.0
@@ -22,6 +24,8 @@ class Policy:
     stable_after: float = 120.0
     settle: float = 0.5
     stop_grace: float = 15.0
+    wake_pause: float = 60.0
+    wake_limit: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,8 @@ class Seen:
 
     process: `absent | running | exited | unknown` (its host cannot be asked). loading, listening, proven: what its
     log, its health route and a real completion say. in_flight: requests at the gateway, None = not known. failure:
-    document of the error, once the process has ended, the probe was refused for good, or its host cannot be asked
-    (`unknown` without it: the host has not been heard yet).
+    document of the error, once the process has ended, runs but answers no more or wrongly (`running`), or its host
+    cannot be asked (`unknown` without it: the host has not been heard yet).
     starts: how often its host has started it; gave_up: it has ended, and its host, which starts engines again by
     itself, has done so in vain as often as makes sense.
     """
@@ -48,13 +52,28 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One deployment, complete. seen: by replica id. leaving: hosts that their owner takes back, as it has said."""
+    """One deployment, complete. seen: by replica id. leaving: hosts that their owner takes back, as it has said.
+    desired: replicas that its target shall have now, None = as its scaler has decided last.
+    """
 
     deployment: Deployment
     releases: tuple[Release, ...]
     replicas: tuple[Replica, ...]
     seen: dict[str, Seen] = field(default_factory=dict)
     leaving: frozenset[str] = frozenset()
+    desired: int | None = None
+
+    @property
+    def target(self) -> Release | None:
+        """The release that shall serve."""
+        return self.release(self.deployment.target)
 
     def release(self, number: int | None) -> Release | None:
         return next((release for release in self.releases if release.number == number), None)
+
+    def of(self, number: int) -> list[Replica]:
+        """The replicas of one release."""
+        return [replica for replica in self.replicas if replica.release == number]
+
+    def look(self, replica: Replica) -> Seen:
+        return self.seen.get(replica.id, Seen("absent"))

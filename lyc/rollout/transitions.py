@@ -1,10 +1,11 @@
 """THE table: which state a replica moves to on which signal. Nothing else in lyc assigns a replica's state.
 
              ┌───────────── retry ──────────────┐
-PENDING → STARTING → LOADING → PROBING → READY → BACKOFF          (died, will be tried again)
+PENDING → STARTING → LOADING → PROBING → READY → BACKOFF          (died or unwell, will be tried again)
     │         └─────────┴─────────┴────────┴──→ FAILED            (will not be tried again)
     │                                      READY → DRAINING → STOPPING → STOPPED
     └──────────────── stop ───────────────────────────────────────↗
+FAILED → STOPPED as soon as its wish is over (put by), so that the next wish begins without it.
 On another host: READY → UNREACHABLE → STARTING (lost, found), and back to STARTING whenever the host itself has started
 the process again (restarted).
 """
@@ -26,6 +27,7 @@ class Signal(enum.StrEnum):
     LISTENING = "listening"  # its health route answers
     PROVEN = "proven"  # one real completion came back
     DIED = "died"  # the process ended unasked; it will be tried again
+    UNWELL = "unwell"  # its process runs, but must be stopped and started again: it answers no more, or wrongly
     GAVE_UP = "gave-up"  # it ended unasked or cannot answer, and trying again is pointless
     RETRY = "retry"
     DRAIN = "drain"
@@ -34,6 +36,7 @@ class Signal(enum.StrEnum):
     LOST = "lost"  # its host does not answer any more
     FOUND = "found"  # its host answers again; whether the engine does is not known yet
     RESTARTED = "restarted"  # its host has started the process again by itself
+    PUT_BY = "put-by"  # it was given up for a wish that is over
 
 
 TABLE: Mapping[tuple[State, Signal], State] = {
@@ -42,17 +45,21 @@ TABLE: Mapping[tuple[State, Signal], State] = {
     (State.STARTING, Signal.LOADING): State.LOADING,
     (State.STARTING, Signal.LISTENING): State.PROBING,
     (State.STARTING, Signal.DIED): State.BACKOFF,
+    (State.STARTING, Signal.UNWELL): State.BACKOFF,
     (State.STARTING, Signal.GAVE_UP): State.FAILED,
     (State.STARTING, Signal.STOP): State.STOPPING,
     (State.LOADING, Signal.LISTENING): State.PROBING,
     (State.LOADING, Signal.DIED): State.BACKOFF,
+    (State.LOADING, Signal.UNWELL): State.BACKOFF,
     (State.LOADING, Signal.GAVE_UP): State.FAILED,
     (State.LOADING, Signal.STOP): State.STOPPING,
     (State.PROBING, Signal.PROVEN): State.READY,
     (State.PROBING, Signal.DIED): State.BACKOFF,
+    (State.PROBING, Signal.UNWELL): State.BACKOFF,
     (State.PROBING, Signal.GAVE_UP): State.FAILED,
     (State.PROBING, Signal.STOP): State.STOPPING,
     (State.READY, Signal.DIED): State.BACKOFF,
+    (State.READY, Signal.UNWELL): State.BACKOFF,
     (State.READY, Signal.GAVE_UP): State.FAILED,
     (State.READY, Signal.DRAIN): State.DRAINING,
     (State.READY, Signal.STOP): State.STOPPING,
@@ -71,11 +78,13 @@ TABLE: Mapping[tuple[State, Signal], State] = {
     (State.DRAINING, Signal.STOP): State.STOPPING,
     (State.DRAINING, Signal.GONE): State.STOPPED,
     (State.STOPPING, Signal.GONE): State.STOPPED,
+    (State.FAILED, Signal.PUT_BY): State.STOPPED,
 }
 
 ENDED = frozenset({State.STOPPED, State.FAILED})
 RUNNING = frozenset(State) - ENDED - {State.PENDING, State.BACKOFF}
-COMING_OR_SERVING = frozenset(State) - ENDED - {State.DRAINING, State.STOPPING}
+GOING = frozenset({State.DRAINING, State.STOPPING})
+COMING_OR_SERVING = frozenset(State) - ENDED - GOING
 
 
 def move(state: State, signal: Signal) -> State:

@@ -19,6 +19,7 @@ from lyc.records.deployment import (
     ReplicaState,
 )
 from lyc.records.plan import EngineBuild, Plan
+from lyc.records.scaling import ScalePolicy, ScalerState
 from lyc.rollout import Policy, Seen, Signal, Situation, decide, move, moved, summarise
 from lyc.rollout.actions import (
     CreateReplica,
@@ -61,7 +62,14 @@ class World:
             "d", number, spec, str(number), "m", "sha256:0", "/m", plan, ReleaseState.PENDING, self.now
         )
         assert self.deployment
-        self.deployment = dataclasses.replace(self.deployment, target=number, surge=surge, error=None)
+        self.deployment = dataclasses.replace(
+            self.deployment,
+            target=number,
+            surge=surge,
+            error=None,
+            policy=ScalePolicy(replicas, replicas),
+            scaler=ScalerState(replicas),
+        )
         return number
 
     def seen(self, replica: Replica) -> Seen:
@@ -116,8 +124,10 @@ class World:
                     over = replica.drain_deadline is not None and self.now >= replica.drain_deadline
                     self.cut += 0 if over else self.in_flight.get(identity, 0)
                     self.processes[identity, replica.attempts] = "exited"
-            case SettleRelease(number, state, error):
-                self.releases[number] = dataclasses.replace(self.releases[number], state=state, error=error)
+            case SettleRelease(number, state, error, back):
+                old = self.releases[number]
+                at = self.now if state is ReleaseState.ACTIVE and not back else old.active_at
+                self.releases[number] = dataclasses.replace(old, state=state, error=error, active_at=at)
             case Retarget(number, error):
                 self.deployment = dataclasses.replace(self.deployment, target=number, error=error)
             case RemoveDeployment():
@@ -394,7 +404,8 @@ def test_down_waits_for_a_host_that_does_not_answer_unless_it_is_abandoned() -> 
 
 
 def test_the_table_knows_no_way_out_of_the_end() -> None:
-    assert not [pair for pair in TABLE if pair[0] in ENDED]
+    """Of what was given up only the failure is put by."""
+    assert [pair for pair in TABLE if pair[0] in ENDED] == [(ReplicaState.FAILED, Signal.PUT_BY)]
     with pytest.raises(Bug):
         move(ReplicaState.STOPPED, Signal.START)
 
@@ -493,7 +504,7 @@ class Chaos(RuleBasedStateMachine):
             assert world.running() == []
             assert given_up
         else:
-            missing = world.releases[target].spec.min_replicas - len(world.ready(target))
+            missing = world.deployment.scaler.desired - len(world.ready(target))
             assert missing <= sum(r.release == target for r in given_up)
             assert len(world.running()) == len(world.ready(target))
 

@@ -1,0 +1,95 @@
+"""What the states of the replicas mean for the releases: proven, failed, back again. Pure."""
+
+from __future__ import annotations
+
+from lyc.records.deployment import Release, ReleaseState, ReplicaState
+from lyc.rollout.actions import Action, Retarget, SettleRelease
+from lyc.rollout.counts import active, beside, desired, wished
+from lyc.rollout.failures import failing
+from lyc.rollout.situation import Situation
+from lyc.rollout.transitions import COMING_OR_SERVING
+
+
+def settle(situation: Situation, now: float) -> list[Action]:
+    """Empty while the target is what it shall be. Each step may be cut off by a kill, and is found by the next call."""
+    target = situation.target
+    if target is None:
+        return []
+    match target.state:
+        case ReleaseState.FAILED:
+            return [Retarget(_number(previous(situation)), target.error)]
+        case ReleaseState.SUPERSEDED:
+            return [SettleRelease(target.number, ReleaseState.ACTIVE, back=True)]
+        case ReleaseState.ACTIVE:
+            return _superseded(situation) or _reverted(situation, target, now)
+    return _failed(situation, target) or _proven(situation, target)
+
+
+def previous(situation: Situation) -> Release | None:
+    """The release that serves, or served last, beside the target."""
+    found = [
+        one
+        for one in situation.releases
+        if one.number != situation.deployment.target
+        and (one.state is ReleaseState.ACTIVE or (one.state is ReleaseState.SUPERSEDED and one.active_at is not None))
+    ]
+    return max(found, key=lambda one: (one.state is ReleaseState.ACTIVE, one.active_at or 0, one.number), default=None)
+
+
+def _number(release: Release | None) -> int | None:
+    return None if release is None else release.number
+
+
+def _superseded(situation: Situation) -> list[Action]:
+    return [SettleRelease(release.number, ReleaseState.SUPERSEDED) for release in active(situation)]
+
+
+def _failed(situation: Situation, target: Release) -> list[Action]:
+    """One that was never active is given up with the first of its replicas."""
+    failed = next((one for one in situation.of(target.number) if one.state is ReplicaState.FAILED), None)
+    if failed is None:
+        return []
+    return [
+        SettleRelease(target.number, ReleaseState.FAILED, failed.error),
+        Retarget(_number(previous(situation)), failed.error),
+    ]
+
+
+def _proven(situation: Situation, target: Release) -> list[Action]:
+    if situation.deployment.paused:
+        return []
+    ready = sum(one.state is ReplicaState.READY for one in situation.of(target.number))
+    if beside(situation) is not None:
+        enough = target.state is ReleaseState.PENDING and ready >= wished(situation)[target.number]
+        return [SettleRelease(target.number, ReleaseState.CANARY)] if enough else []
+    needed = wished(situation)[target.number]
+    if situation.deployment.surge:  # as many as served before will do: the rest may come when the old ones are gone
+        before = [one for old in active(situation) for one in situation.of(old.number)]
+        served = sum(one.state in COMING_OR_SERVING for one in before)
+        needed = min(needed, served or needed)
+    if ready < needed:
+        return []
+    return [SettleRelease(target.number, ReleaseState.ACTIVE), *_superseded(situation)]
+
+
+def _reverted(situation: Situation, target: Release, now: float) -> list[Action]:
+    """A release on probation whose last serving engine fails gives way to the one before it."""
+    since, old = target.active_at, previous(situation)
+    if since is None or old is None or not 0 <= now - since < situation.deployment.bake or not desired(situation):
+        return []
+    mine = situation.of(target.number)
+    ended = [one for one in mine if failing(one, situation.look(one))]
+    if not ended or any(one.state is ReplicaState.READY and one not in ended for one in mine):
+        return []
+    failure = situation.look(ended[0]).failure or {}
+    words = (
+        f"release {target.number} had served for {now - since:.0f} s, less than its bake time of "
+        f"{situation.deployment.bake:.0f} s, so release {old.number} serves again"
+    )
+    why = str(failure.get("why") or "")
+    error = {**failure, "why": f"{why}; {words}" if why else words}
+    return [
+        SettleRelease(target.number, ReleaseState.FAILED, error),
+        SettleRelease(old.number, ReleaseState.ACTIVE, back=True),
+        Retarget(old.number, error),
+    ]
