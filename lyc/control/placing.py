@@ -196,6 +196,27 @@ def devices_for(store: Store, release: Release) -> tuple[int, ...] | None:
     return place_again(planned, host_facts(host, facts), taken=taken) or planned.devices
 
 
+def beside(deps: Deps, release: Release) -> bool | None:
+    """Whether one more replica of a release has room beside all that run on its host now; None where its host was never
+    looked at. Raises NotFound `no-such-host`.
+    """
+    name, store = release.spec.host, deps.store
+    known = None if name == LOCAL else store.host(name).facts
+    if name != LOCAL and known is None:
+        return None
+    facts = deps.sites.site(name).probe.facts() if known is None else host_facts(name, known)
+    running = [
+        (deployment.name, its(one.plan, replica))
+        for deployment in store.deployments()
+        for one in store.releases(deployment.name)
+        for replica in store.replicas(deployment.name)
+        if (replica.release, replica.host) == (one.number, name) and replica.state in RUNNING
+    ]
+    taken, _ = held(running)
+    planned = dataclasses.replace(release.plan, devices=devices_for(store, release))
+    return surge_fits(planned, facts, holding=taken)
+
+
 def place(
     deps: Deps,
     spec: DeploymentSpec,

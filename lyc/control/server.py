@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 import lyc
-from lyc.control import costs, host_views, rent_api, views
+from lyc.control import costs, host_views, rent_api, scale_api, views
 from lyc.control.deps import Deps
 from lyc.control.documents import API
 from lyc.control.feed import Feed
@@ -25,8 +25,10 @@ from lyc.control.layout import controller_log
 from lyc.control.logs import Logs
 from lyc.control.market import Market
 from lyc.control.operations import Operations
+from lyc.control.reconcile import Reconciler
 from lyc.control.rentals import Rentals
 from lyc.control.renting import Renter
+from lyc.control.scale_views import Scaling
 from lyc.control.told import told
 from lyc.errors import LycError, NotAuthorised, NotFound, UsageError
 from lyc.records.deployment import DeploymentSpec
@@ -102,6 +104,8 @@ class Parts:
     rentals: Rentals
     market: Market
     renter: Renter
+    reconciler: Reconciler
+    scaling: Scaling
     started_at: float
     pid: int
     stop: Callable[[], None]
@@ -118,6 +122,7 @@ def build(parts: Parts) -> FastAPI:
     _add_hosts(app, parts)
     rent_api.add(app, parts.deps, parts.renter, parts.rentals, parts.market)
     costs.add(app, parts.deps)
+    scale_api.add(app, parts.deps, parts.reconciler, parts.operations, parts.scaling)
     return app
 
 

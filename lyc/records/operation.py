@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 class OperationKind(enum.StrEnum):
     DEPLOY = "deploy"
     DOWN = "down"
+    ROLLBACK = "rollback"
+    RESTART = "restart"
+    RESUME = "resume"
 
 
 class OperationState(enum.StrEnum):

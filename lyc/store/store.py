@@ -184,7 +184,7 @@ class Store:
         rows = self._rows(select(table).where(table.c.deployment == deployment).order_by(table.c.number))
         return [from_row(Release, row) for row in rows]
 
-    def retarget(self, name: str, number: int, now: float) -> None:
+    def retarget(self, name: str, number: int, now: float, *, surge: bool) -> None:
         """In one transaction: make a release of before the target again. Unless it serves still it must prove itself
         anew; a canary ends; one that never came so far is superseded; what had been given up is forgotten.
 
@@ -196,7 +196,7 @@ class Store:
             found = connection.execute(
                 update(deployments)
                 .where(deployments.c.name == name, deployments.c.stopping.is_(False))
-                .values(target=number, error=None, canary=None, updated_at=now)
+                .values(target=number, surge=surge, error=None, canary=None, updated_at=now)
             )
             if found.rowcount != 1:
                 raise Failed("taken-down", f"{name} was taken down meanwhile", hint="lyc ls")
@@ -205,7 +205,7 @@ class Store:
                 raise NotFound("no-such-release", f"{name} has no release {number}", hint=f"lyc releases {name}")
             connection.execute(
                 update(table)
-                .where(mine, table.c.number != number, table.c.state == ReleaseState.PENDING)
+                .where(mine, table.c.number != number, table.c.state.in_([ReleaseState.PENDING, ReleaseState.CANARY]))
                 .values(state=ReleaseState.SUPERSEDED)
             )
             if state != ReleaseState.ACTIVE:

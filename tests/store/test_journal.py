@@ -125,23 +125,23 @@ def test_an_older_release_becomes_the_target_again(store: Store) -> None:
     store.change_deployment("d", 4.0, canary=0.1, error={"ref": "x"})
     for release, state in ((1, ReplicaState.FAILED), (2, ReplicaState.FAILED), (1, ReplicaState.STOPPED)):
         store.put_replica(Replica(f"d-{release}-{state}", "d", release, "local", state, 1.0, 1.0, "/s"))
-    store.retarget("d", 1, 5.0)
+    store.retarget("d", 1, 5.0, surge=False)
     found = store.deployment("d")
-    assert (found.target, found.canary, found.error, found.updated_at) == (1, None, None, 5.0)
+    assert (found.target, found.surge, found.canary, found.error, found.updated_at) == (1, False, None, None, 5.0)
     assert [one.state for one in store.releases("d")] == ["pending", "active", "superseded"]
     assert sorted(one.id for one in store.replicas("d")) == ["d-1-stopped", "d-2-failed"], "nothing old fails it again"
-    store.retarget("d", 2, 6.0)
+    store.retarget("d", 2, 6.0, surge=True)
     assert [one.state for one in store.releases("d")] == ["superseded", "active", "superseded"], "it serves already"
 
 
 def test_a_target_that_cannot_be_changes_nothing(store: Store) -> None:
     releases(store, ReleaseState.ACTIVE)
     with pytest.raises(NotFound, match="no release 7"):
-        store.retarget("d", 7, 5.0)
+        store.retarget("d", 7, 5.0, surge=True)
     assert store.deployment("d").target == 1
     store.change_deployment("d", 6.0, stopping=True)
     with pytest.raises(Failed, match="taken down"):
-        store.retarget("d", 1, 7.0)
+        store.retarget("d", 1, 7.0, surge=True)
     assert store.releases("d")[0].state is ReleaseState.ACTIVE
 
 

@@ -1,0 +1,130 @@
+"""The documents of the API that are about replicas and releases. Times: epoch seconds; spans: seconds."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class PolicyDocument(TypedDict):
+    """`lyc.records.scaling.ScalePolicy`. schedule: rules as written."""
+
+    min: int
+    max: int
+    target_concurrency: float | None
+    idle: float
+    schedule: list[str]
+    wake_timeout: float
+
+
+class BoundsDocument(TypedDict):
+    min: int
+    max: int
+
+
+class LoadDocument(TypedDict):
+    """`lyc.records.scaling.Sample`, the last one."""
+
+    at: float
+    in_flight: int | None
+    held: int
+    engine_waiting: int | None
+    kv_usage: float | None
+
+
+class ScaledReplicaDocument(TypedDict):
+    id: str
+    release: int
+    state: str
+    host: str
+    created_at: float
+    ready_at: float | None
+    error: dict[str, object] | None
+
+
+class ScaleDocument(TypedDict):
+    """bounds: those that hold now. target: requests that a replica shall have in flight. wake: seconds from a request
+    to the first replica, as measured last; None = not measured yet. next_change: when the schedule changes the bounds.
+    load: None = not measured.
+    """
+
+    name: str
+    state: str
+    release: int | None
+    paused: bool
+    policy: PolicyDocument
+    bounds: BoundsDocument
+    desired: int
+    ready: int
+    target: float | None
+    why: str
+    last_request: float | None
+    next_change: float | None
+    wake: float | None
+    load: LoadDocument | None
+    canary: float | None
+    replicas: list[ScaledReplicaDocument]
+
+
+class StepDocument(TypedDict):
+    """`lyc.control.changes.Step`."""
+
+    action: str
+    subject: str
+    text: str
+
+
+class ChangeDocument(TypedDict):
+    """changed: whether anything is another now (or, of a dry run, would be). changes: what, in words. steps: of a dry
+    run, what would be done for it. operation: that makes it real, where there is something to wait for.
+    """
+
+    name: str
+    dry_run: bool
+    changed: bool
+    changes: list[str]
+    steps: list[StepDocument]
+    release: int | None
+    operation: str | None
+
+
+class ReleaseRowDocument(TypedDict):
+    """serves: whether requests go there now. share: of the requests, 0 to 1. ready, replicas: of it. target: whether it
+    is the one that shall serve.
+    """
+
+    number: int
+    state: str
+    model: str
+    host: str
+    gpu: str
+    image: str | None
+    created_at: float
+    active_at: float | None
+    target: bool
+    serves: bool
+    share: float
+    ready: int
+    replicas: int
+    error: dict[str, object] | None
+
+
+class ReleasesDocument(TypedDict):
+    name: str
+    target: int | None
+    canary: float | None
+    bake: float
+    releases: list[ReleaseRowDocument]
+
+
+class JournalDocument(TypedDict):
+    """`lyc.records.journal.JournalEntry`."""
+
+    id: int
+    at: float
+    deployment: str
+    actor: str
+    action: str
+    subject: str
+    cause: str
+    result: str | None
+    detail: dict[str, object]

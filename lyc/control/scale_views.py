@@ -1,0 +1,147 @@
+"""What the API shows of replicas, releases and the journal: plain dicts, see `scale_documents`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Protocol
+
+from lyc.control.autoscale import wanted
+from lyc.control.deps import Deps
+from lyc.planning.capacity import capacity
+from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
+from lyc.records.scaling import Sample, ScalePolicy
+from lyc.rollout import Situation, split, summarise
+from lyc.rollout.transitions import ENDED
+from lyc.scaling import bounds, next_change
+
+
+class Scaling(Protocol):
+    """What is known of the scaling of a deployment beyond the store; `lyc.control.autoscale.Autoscaler` is one."""
+
+    def why(self, deployment: Deployment, now: float) -> str:
+        """What it does, in a few words."""
+        ...
+
+    def last(self, name: str) -> Sample | None:
+        """The newest measurement."""
+        ...
+
+
+class Remembered:
+    """A `Scaling` of a controller that measures nothing: what was decided last."""
+
+    def why(self, deployment: Deployment, now: float) -> str:  # noqa: ARG002  as `Scaling` has it
+        return deployment.scaler.why
+
+    def last(self, name: str) -> Sample | None:  # noqa: ARG002  as `Scaling` has it
+        return None
+
+
+def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
+    """`ScaleDocument`. Raises NotFound `no-such-deployment`."""
+    deployment, now = deps.store.deployment(name), deps.clock()
+    releases, replicas = tuple(deps.store.releases(name)), deps.store.replicas(name)
+    target = next((one for one in releases if one.number == deployment.target), None)
+    desired = wanted(deployment, now) if target is not None else 0
+    low, high = bounds(deployment.policy, now)
+    last = scaling.last(name)
+    return {
+        "name": name,
+        "state": summarise(Situation(deployment, releases, tuple(replicas), desired=desired)),
+        "release": deployment.target,
+        "paused": deployment.paused,
+        "policy": policy(deployment.policy),
+        "bounds": {"min": low, "max": high},
+        "desired": desired,
+        "ready": sum(one.state is ReplicaState.READY for one in replicas),
+        "target": deployment.policy.target_concurrency or (capacity(target.plan, target.reported) if target else None),
+        "why": scaling.why(deployment, now) if target is not None else "",
+        "last_request": deployment.scaler.last_request,
+        "next_change": next_change(deployment.policy, now),
+        "wake": wake_seconds(replicas, deployment.target),
+        "load": None if last is None else _load(last),
+        "canary": deployment.canary,
+        "replicas": [_replica(one) for one in replicas if one.state not in ENDED or one.error is not None],
+    }
+
+
+def policy(found: ScalePolicy) -> dict[str, Any]:
+    """`PolicyDocument`."""
+    return {
+        "min": found.minimum,
+        "max": found.maximum,
+        "target_concurrency": found.target_concurrency,
+        "idle": found.idle,
+        "schedule": [rule.text for rule in found.schedule],
+        "wake_timeout": found.wake_timeout,
+    }
+
+
+def wake_seconds(replicas: Sequence[Replica], release: int | None) -> float | None:
+    """How long replicas of a release took from their intent to the first answer, where one start was enough."""
+    taken = [
+        one.ready_at - one.created_at
+        for one in replicas
+        if one.release == release and one.ready_at is not None and one.attempts == 1 and one.ready_at > one.created_at
+    ]
+    return median(taken) if taken else None
+
+
+def releases(deps: Deps, name: str) -> dict[str, Any]:
+    """`ReleasesDocument`, the newest first. Raises NotFound `no-such-deployment`."""
+    deployment = deps.store.deployment(name)
+    found, replicas = tuple(deps.store.releases(name)), tuple(deps.store.replicas(name))
+    weights = split(Situation(deployment, found, replicas, desired=wanted(deployment, deps.clock())))
+    return {
+        "name": name,
+        "target": deployment.target,
+        "canary": deployment.canary,
+        "bake": deployment.bake,
+        "releases": [_release(one, deployment, replicas, weights) for one in reversed(found)],
+    }
+
+
+def _release(
+    release: Release, deployment: Deployment, replicas: Sequence[Replica], weights: dict[str, int]
+) -> dict[str, Any]:
+    mine = [one for one in replicas if one.release == release.number and one.state not in ENDED]
+    share = sum(weights.get(one.id, 0) for one in mine) / (sum(weights.values()) or 1)
+    return {
+        "number": release.number,
+        "state": release.state.value,
+        "model": release.model,
+        "host": release.spec.host,
+        "gpu": release.plan.accelerator,
+        "image": release.spec.image,
+        "created_at": release.created_at,
+        "active_at": release.active_at,
+        "target": release.number == deployment.target,
+        "serves": share > 0,
+        "share": round(share, 4),
+        "ready": sum(one.state is ReplicaState.READY for one in mine),
+        "replicas": len(mine),
+        "error": release.error,
+    }
+
+
+def _replica(one: Replica) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "release": one.release,
+        "state": one.state.value,
+        "host": one.host,
+        "created_at": one.created_at,
+        "ready_at": one.ready_at,
+        "error": one.error,
+    }
+
+
+def _load(last: Sample) -> dict[str, Any]:
+    return {
+        "at": last.at,
+        "in_flight": last.in_flight,
+        "held": last.held,
+        "engine_waiting": last.engine_waiting,
+        "kv_usage": last.kv_usage,
+    }
