@@ -43,7 +43,7 @@ def decide(
         return _settled(memory, state, desired, within, f"{held} waiting")
     memory = _learned(memory, reading, target(policy, memory, capacity), now)
     aim = target(policy, memory, capacity)
-    memory = _panicked(memory, reading, _replicas(reading.burst, aim), now)
+    memory = _panicked(memory, reading, reading.burst / aim, now)
     load = reading.stable if memory.panic_since is None else max(reading.stable, reading.burst)
     need = _replicas(load, aim)
     if reading.strained and reading.pressed is None:
@@ -83,8 +83,11 @@ def asleep(memory: ScalerState, reading: Reading, policy: ScalePolicy, now: floa
     return quiet(memory) >= policy.idle
 
 
-def _panicked(memory: ScalerState, reading: Reading, need: int, now: float) -> ScalerState:
-    """Panic begins with a need far above what is there, and ends when that was not so through a stable window."""
+def _panicked(memory: ScalerState, reading: Reading, need: float, now: float) -> ScalerState:
+    """Panic begins with a need far above what is there, and ends when that was not so through a stable window.
+
+    need: in replicas, not rounded: where there is one, the next request above its target is no burst.
+    """
     there = reading.newest.ready if reading.newest.ready is not None else memory.desired
     if need >= PANIC_RATIO * max(1, there):
         return replace(memory, panic_since=now if memory.panic_since is None else memory.panic_since, panic_last=now)

@@ -44,8 +44,8 @@ def read(samples: Sequence[Sample], now: float) -> Reading | None:
     newest = samples[-1]
     short = [one for one in known if now - one.at < PANIC_SECONDS] or known[-1:]
     # What waits is there until it is served, however short a time it has waited so far: no average of it.
-    burst = sum(one.in_flight or 0 for one in short) / len(short) + newest.held
-    stable = sum((one.in_flight or 0) + one.held for one in known) / len(known)
+    burst = _mean([one.in_flight or 0 for one in short]) + newest.held
+    stable = _mean([one.in_flight or 0 for one in known]) + newest.held
     strained = _strained(known)
     return Reading(newest, newest is known[-1], stable, burst, _pressed(known, stable) if strained else None, strained)
 

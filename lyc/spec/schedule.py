@@ -17,7 +17,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MINUTES = 1440
 HINT = 'write it like "Mon-Fri 07-22 Europe/Berlin min=1": days, hours, whose clocks, min and max'
 _LONG = {"monday": 0, "tuesday": 1, "wednesday": 2, "thursday": 3, "friday": 4, "saturday": 5, "sunday": 6}
-_TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?")
+_TIME = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))?")
 _BOUND = re.compile(r"(min|max)=(.*)", re.IGNORECASE)
 _OF_THIS_MACHINE = frozenset({"localtime", "posixrules", "factory"})
 """Files beside the zones that mean another thing on every machine."""
