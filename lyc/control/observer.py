@@ -26,7 +26,7 @@ HEALTH_SECONDS = 2.0
 PROBE_SECONDS = 300.0
 PULSE_SECONDS = 2.0
 SURE_SECONDS = 60.0
-"""What an engine that seems to hang gets to prove that it does not: one short completion among those that run."""
+"""For one short completion among those that run."""
 DIAGNOSED_LINES = 400
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+Z ")
 _TRANSIENT = frozenset({408, 429, 502, 503, 504})
@@ -54,7 +54,8 @@ class Observer:
     """Remembers how far each log was read, and how each engine moved. One per deployment, used by one thread; others
     may read `progress` and `load`.
 
-    in_flight: requests at a replica as the gateway said last. pulse_clock: seconds, of a clock that is never set.
+    in_flight: requests at a replica as the gateway said last. pulse_clock: seconds, of a clock that is never set. sure:
+    seconds that an engine which seems to hang gets to prove that it does not.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Observer:
         name: str,
         in_flight: Callable[[str], int | None] = lambda _: None,
         pulse_clock: Callable[[], float] = time.monotonic,
+        sure: float = SURE_SECONDS,
     ) -> None:
+        self._sure = sure
         self._deps = deps
         self._name = name
         self._active = in_flight
@@ -131,7 +134,7 @@ class Observer:
             return memory.failure
         memory.felt = now
         memory.load = self._loaded(replica)
-        memory.pulse = (memory.pulse or Pulse(now, now)).beat(memory.load, self._active(replica.id), now)
+        memory.pulse = (memory.pulse or Pulse(now)).beat(memory.load, self._active(replica.id), now)
         if memory.pulse.silent(now):
             memory.failure = self._stuck("engine-silent", "the engine runs, but its server answers nothing any more")
         elif memory.pulse.stalled(now) and memory.asked is None:
@@ -144,12 +147,12 @@ class Observer:
 
         path, body = vllm.probe_request(replica.deployment, task)
         try:
-            answered = self._client(replica).post(path, json=body, timeout=SURE_SECONDS).status_code < 500
+            answered = self._client(replica).post(path, json=body, timeout=self._sure).status_code < 500
         except httpx.HTTPError:
             answered = False
         if answered:
             now = self._pulse_clock()
-            memory.pulse = Pulse(now, now, memory.pulse.tokens if memory.pulse else 0)
+            memory.pulse = Pulse(now, memory.pulse.tokens if memory.pulse else 0)
             memory.asked = None
         else:
             memory.failure = self._stuck("engine-hung", "the engine takes requests and answers none")

@@ -14,26 +14,26 @@ STALLED_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """Times in seconds of one clock that is never set. answered_at: when it last said anything. moved_at: when it last
-    made a token, or had nothing to do. tokens: then.
+    """Times in seconds of one clock that is never set. moved_at: when it last made a token, or had nothing to do.
+    tokens: then. silent_since: the first of the looks in a row that it has not answered; None = it answered the last.
     """
 
-    answered_at: float
     moved_at: float
     tokens: int = 0
+    silent_since: float | None = None
 
     def beat(self, load: EngineLoad | None, in_flight: int | None, now: float) -> Pulse:
         """After one more look. in_flight: requests that the gateway has sent it, None = not known."""
         if load is None:
-            return self
+            return self if self.silent_since is not None else replace(self, silent_since=now)
         idle = load.running + load.waiting == 0 and not in_flight
         moved = idle or load.tokens != self.tokens
-        return replace(self, answered_at=now, moved_at=now if moved else self.moved_at, tokens=load.tokens)
+        return Pulse(now if moved else self.moved_at, load.tokens)
 
     def silent(self, now: float) -> bool:
         """Nothing was heard for too long."""
-        return now - self.answered_at >= SILENT_SECONDS
+        return self.silent_since is not None and now - self.silent_since >= SILENT_SECONDS
 
     def stalled(self, now: float) -> bool:
         """Requests are there, and nothing has moved for too long."""
-        return self.answered_at > self.moved_at and now - self.moved_at >= STALLED_SECONDS
+        return self.silent_since is None and now - self.moved_at >= STALLED_SECONDS

@@ -35,7 +35,8 @@ class Behaviour:
     """What it does. Times in seconds.
 
     interval: between two pieces of a stream. ttft: before the first. health: status of /health.
-    answer: status of everything under /v1 (200 = really answer). hang: take requests and never answer.
+    answer: status of everything under /v1 (200 = really answer). hang: take requests and never answer. stuck: the same
+    under /v1 only, while health and metrics say that all is well.
     reset: close the connection instead of answering. cut_after: pieces after which a stream is cut, 0 = never.
     force_usage: as vLLM's --enable-force-include-usage.
     """
@@ -45,6 +46,7 @@ class Behaviour:
     health: int = 200
     answer: int = 200
     hang: bool = False
+    stuck: bool = False
     reset: bool = False
     cut_after: int = 0
     force_usage: bool = True
@@ -105,6 +107,8 @@ class Engine:
         seen.last_target, seen.last_headers = request.target, request.headers
         seen.last_body_size, seen.last_body_sha256 = len(request.body), hashlib.sha256(request.body).hexdigest()
         try:
+            if self.behaviour.stuck:
+                await asyncio.Event().wait()
             await self._answer(exchange)
             seen.finished += 1
         except asyncio.CancelledError:

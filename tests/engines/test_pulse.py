@@ -11,7 +11,7 @@ def at_work(tokens: int, running: int = 1) -> EngineLoad:
 
 
 def test_one_that_makes_tokens_is_well() -> None:
-    pulse = Pulse(0, 0)
+    pulse = Pulse(0)
     for now in range(1, 1000):
         pulse = pulse.beat(at_work(now), 1, now)
         assert not pulse.silent(now)
@@ -19,14 +19,14 @@ def test_one_that_makes_tokens_is_well() -> None:
 
 
 def test_one_that_has_nothing_to_do_is_well() -> None:
-    pulse = Pulse(0, 0)
+    pulse = Pulse(0)
     for now in range(1, 1000):
         pulse = pulse.beat(at_work(7, running=0), 0, now)
     assert not pulse.stalled(1000)
 
 
 def test_requests_and_no_token() -> None:
-    pulse = Pulse(0, 0).beat(at_work(7), 1, 1)
+    pulse = Pulse(0).beat(at_work(7), 1, 1)
     pulse = pulse.beat(at_work(7), 1, STALLED_SECONDS)
     assert not pulse.stalled(STALLED_SECONDS)
     pulse = pulse.beat(at_work(7), 1, STALLED_SECONDS + 1)
@@ -36,21 +36,28 @@ def test_requests_and_no_token() -> None:
 
 def test_requests_that_only_the_gateway_knows_of() -> None:
     """An engine whose loop is dead says that nothing runs."""
-    pulse = Pulse(0, 0).beat(at_work(7, running=0), 3, 1).beat(at_work(7, running=0), 3, STALLED_SECONDS + 5)
+    pulse = Pulse(0).beat(at_work(7, running=0), 3, 1).beat(at_work(7, running=0), 3, STALLED_SECONDS + 5)
     assert pulse.stalled(STALLED_SECONDS + 5)
 
 
 def test_one_that_says_nothing_is_silent_and_not_stalled() -> None:
-    pulse = Pulse(0, 0)
+    pulse = Pulse(0)
     for now in range(1, int(SILENT_SECONDS)):
         pulse = pulse.beat(None, 1, now)
         assert not pulse.silent(now)
-    assert pulse.silent(SILENT_SECONDS)
-    assert not pulse.stalled(SILENT_SECONDS), "nothing is known of what it does"
-    assert not pulse.beat(at_work(1), 1, SILENT_SECONDS).silent(SILENT_SECONDS)
+    after = SILENT_SECONDS + 1
+    assert pulse.silent(after)
+    assert not pulse.stalled(after), "nothing is known of what it does"
+    assert not pulse.beat(at_work(1), 1, after).silent(after)
+
+
+def test_one_look_in_vain_after_a_long_time_without_any_is_no_silence() -> None:
+    """The controller, or the whole machine, may have slept."""
+    pulse = Pulse(0).beat(at_work(7), 1, 1).beat(None, 1, 100_000)
+    assert not pulse.silent(100_000)
 
 
 def test_a_restart_counts_anew() -> None:
     """The counters of a new process begin at zero: that is a movement too."""
-    pulse = Pulse(0, 0).beat(at_work(500), 1, 100).beat(at_work(0), 1, 200)
+    pulse = Pulse(0).beat(at_work(500), 1, 100).beat(at_work(0), 1, 200)
     assert not pulse.stalled(200)
