@@ -33,6 +33,8 @@ lyc deploy acme/support-8b --host gpu1 --gpus 0,1
 lyc deploy acme/support-8b --host gpu1 --image vllm/vllm-openai:v0.32.0
 lyc deploy acme/support-8b --gpu h100 --residency eu --max-price 3EUR --ttl 8h
 lyc deploy acme/support-8b --provider lyceum --gpu l40s --yes
+lyc deploy acme/support-8b --min 0 --max 4 --idle 15m
+lyc deploy ./merged-model-2 --name support --canary 10%
 lyc deploy -f lyc.toml --json
 """
 
@@ -118,8 +120,31 @@ def deploy(
     max_model_len: Annotated[
         str | None, typer.Option("--max-model-len", metavar="TOKENS", help="Prompt and answer together: 8192 or 8k.")
     ] = None,
-    minimum: Annotated[int | None, typer.Option("--min", metavar="N", help="Replicas always there; default 1.")] = None,
+    minimum: Annotated[
+        int | None, typer.Option("--min", metavar="N", help="Replicas always there; 0: none when idle. Default 1.")
+    ] = None,
     maximum: Annotated[int | None, typer.Option("--max", metavar="N", help="Replicas at most; default 1.")] = None,
+    target_concurrency: Annotated[
+        str | None,
+        typer.Option("--target-concurrency", metavar="N", help="Requests that a replica shall have in flight."),
+    ] = None,
+    idle: Annotated[
+        str | None, typer.Option("--idle", metavar="TIME", help="To zero after 15m without a request, if --min is 0.")
+    ] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option("--schedule", metavar="RULE", help="Other bounds at some hours; see lyc scale. Repeatable."),
+    ] = None,
+    wake_timeout: Annotated[
+        str | None, typer.Option("--wake-timeout", metavar="TIME", help="How long a request waits for it to wake: 10m.")
+    ] = None,
+    canary: Annotated[
+        str | None, typer.Option("--canary", metavar="PART", help="Give a new release only 10% at first; lyc promote.")
+    ] = None,
+    bake: Annotated[
+        str | None,
+        typer.Option("--bake", metavar="TIME", help="If a new release dies so soon, the one before it returns; 60s."),
+    ] = None,
     engine_arg: Annotated[
         list[str] | None,
         typer.Option("--engine-arg", metavar="NAME=VALUE", help="Option of vLLM without its dashes; repeatable."),
@@ -174,6 +199,12 @@ def deploy(
         "max_model_len": max_model_len,
         "min": minimum,
         "max": maximum,
+        "target_concurrency": target_concurrency,
+        "idle": idle,
+        "schedule": schedule or None,
+        "wake_timeout": wake_timeout,
+        "canary": canary,
+        "bake": bake,
         "engine_args": pairs(engine_arg or [], "--engine-arg"),
         "env": variables(env or [], os.environ),
         "s3_endpoint": s3_endpoint,

@@ -114,6 +114,30 @@ _DOCUMENTS = (
     ),
     ("lyc logs", "a line each: `{replica, at, line}`"),
     ("lyc chat", "`{model, answer, seconds}`"),
+    (
+        "lyc scale",
+        "`{name, state, release, paused, policy: {min, max, target_concurrency, idle, schedule, wake_timeout}, bounds:"
+        " {min, max}, desired, ready, target, why, last_request, next_change, wake, load, canary, replicas}`,"
+        " see [the controller's API](controller-api.md)",
+    ),
+    (
+        "… --dry-run",
+        "of `scale`, `pause`, `resume`, `restart`, `rollback` and `promote`: `{name, dry_run, changed, changes, steps:"
+        " [{action, subject, text}], release, operation}`",
+    ),
+    ("lyc pause", "`{name, state, changed}`"),
+    (
+        "lyc resume, restart, rollback",
+        "`{name, changed, changes, state, url, release, ready, desired, seconds}`; with `--no-wait` `{name, changed,"
+        " changes, release, operation}` and exit 8",
+    ),
+    (
+        "lyc releases",
+        "`{name, target, canary, bake, releases: [{number, state, model, host, gpu, image, created_at, active_at,"
+        " target, serves, share, ready, replicas, error}]}`",
+    ),
+    ("lyc promote", "`{name, release, changes}`"),
+    ("lyc events", "a line each: `{id, at, deployment, actor, action, subject, cause, result, detail}`"),
     ("lyc down", "`{name, state, stopped, seconds}`"),
     (
         "lyc cost",
@@ -152,8 +176,8 @@ _CLI_HEAD = """\
 
 stdout is the answer, stderr is the talk. With `--json` there is one JSON document on stdout and nothing else, also for
 an error: `{{"version": 1, "error": {{kind, ref, what, why, where, hint, detail, exit_code, retry}}}}`. `version` stands
-in every document; it grows when a key changes its meaning or goes, and new keys do not count. `lyc logs --json` is the
-one stream: a document a line.
+in every document; it grows when a key changes its meaning or goes, and new keys do not count. `lyc logs --json` and
+`lyc events --json` are streams: a document a line.
 
 Scripts may match on exit codes and on `ref`, never on texts.
 
@@ -163,9 +187,10 @@ Scripts may match on exit codes and on `ref`, never on texts.
 
 {codes}
 
-`lyc logs -f` and `lyc controller logs -f` end with 0 on Ctrl-C. A reader that goes away (`lyc logs x | head`) is no
-error either. `lyc controller status` exits 6 when no controller runs. A controller of another version of lyc is error
-`other-controller-version`, exit 1: `lyc controller restart` mends it without dropping a request.
+`lyc logs -f`, `lyc events -f` and `lyc controller logs -f` end with 0 on Ctrl-C. A reader that goes away
+(`lyc logs x | head`) is no error either. `lyc controller status` exits 6 when no controller runs. A controller of
+another version of lyc is error `other-controller-version`, exit 1: `lyc controller restart` mends it without dropping a
+request.
 """
 
 _SETTINGS_PAGE = """\

@@ -31,6 +31,7 @@ from lyc.control.documents import (
     UnlockDocument,
     UseDocument,
 )
+from lyc.control.scale_documents import JournalDocument
 from lyc.errors import Failed, LycError, NotAuthorised, Unreachable, from_document
 from lyc.records.deployment import DeploymentSpec
 
@@ -134,6 +135,14 @@ class ControllerClient:
         query: _Query = {"tail": tail, "since": since, "follow": follow, "replica": replica}
         lines = self._stream(f"/v1/deployments/{_q(name)}/logs", query, None if follow else ANSWER_SECONDS)
         return (cast("LogDocument", line) for line in lines)
+
+    def journal(
+        self, name: str, *, after: int = 0, limit: int | None = None, since: float | None = None, follow: bool = False
+    ) -> Iterator[JournalDocument]:
+        """What was done to it, oldest first; with `follow` without end, and what ends comes once more."""
+        query: _Query = {"after": after, "limit": limit, "since": since, "follow": follow}
+        lines = self._stream(f"/v1/deployments/{_q(name)}/events", query, None if follow else ANSWER_SECONDS)
+        return (cast("JournalDocument", line) for line in lines)
 
     def keys(self, name: str) -> list[KeyDocument]:
         return cast("list[KeyDocument]", self.call("GET", f"/v1/deployments/{_q(name)}/keys")["keys"])

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from lyc.control.rent_documents import RentedDocument
 
-API = 3
+API = 4
 """Number of the API. It grows when a client written for the old one would be misled by the new one."""
 
 

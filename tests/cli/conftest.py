@@ -25,7 +25,7 @@ Answer = tuple[int, Any] | Callable[[dict[str, Any]], tuple[int, Any]]
 """A status and a document (or bytes, or an iterator of chunks of a stream), or what makes them of the request."""
 
 INFO = {
-    "version": "0.1.0", "api": 3, "pid": 4711, "started_at": 1.0, "home": "/h", "log": "/h/controller.log",
+    "version": "0.1.0", "api": 4, "pid": 4711, "started_at": 1.0, "home": "/h", "log": "/h/controller.log",
     "gateway": {"url": "http://127.0.0.1:1", "host": "127.0.0.1", "port": 1, "state": "running", "pid": 4712,
                 "error": None},
 }  # fmt: skip
@@ -71,7 +71,7 @@ class Controller:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_PUT = do_POST = do_DELETE = _answer
+            do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _answer
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -1,0 +1,164 @@
+"""`lyc scale NAME`: how many replicas there are and why, or how many there shall be."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from lyc.cli.changing import DryRun, asked, foretold, path
+from lyc.cli.options import Json, Name, duration, existing
+from lyc.cli.session import open_session
+from lyc.errors import UsageError
+from lyc.units import show_duration
+
+if TYPE_CHECKING:
+    from lyc.cli.output import Output
+    from lyc.control.scale_documents import ScaleDocument
+
+EXAMPLES = """
+lyc scale support-8b
+lyc scale support-8b --min 0 --max 4 --idle 15m
+lyc scale support-8b --target-concurrency 16
+lyc scale support-8b --schedule "Mon-Fri 07-22 Europe/Berlin min=1"
+lyc scale support-8b --max 8 --dry-run
+lyc scale support-8b --json | jq .why
+"""
+
+
+def scale(
+    context: typer.Context,
+    name: Name,
+    *,
+    minimum: Annotated[
+        int | None, typer.Option("--min", metavar="N", help="Replicas always there; 0: none while nobody asks.")
+    ] = None,
+    maximum: Annotated[int | None, typer.Option("--max", metavar="N", help="Replicas at most.")] = None,
+    target_concurrency: Annotated[
+        str | None,
+        typer.Option(
+            "--target-concurrency",
+            metavar="N",
+            help="Requests that a replica shall have in flight; auto: as many as its plan says it can hold.",
+        ),
+    ] = None,
+    idle: Annotated[
+        str | None,
+        typer.Option("--idle", metavar="TIME", help="To zero after so long without a request, where --min is 0."),
+    ] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option("--schedule", metavar="RULE", help="Other bounds at some hours; repeatable. It replaces all."),
+    ] = None,
+    no_schedule: Annotated[bool, typer.Option("--no-schedule", help="The same bounds at all hours.")] = False,
+    wake_timeout: Annotated[
+        str | None,
+        typer.Option("--wake-timeout", metavar="TIME", help="How long a request waits for a deployment that wakes."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Show how many replicas there are and why, or change how many there may be.
+
+    The bounds belong to the deployment: a new release keeps them. A rule of the schedule is DAYS HOURS ZONE and min=N,
+    max=N or both.
+    """
+    if schedule and no_schedule:
+        raise UsageError("contradictory-schedule", "--schedule and --no-schedule", hint="leave one of them out")
+    wished: dict[str, object] = {
+        "min": minimum,
+        "max": maximum,
+        "idle": duration(idle, "--idle"),
+        "wake_timeout": duration(wake_timeout, "--wake-timeout"),
+        "schedule": [] if no_schedule else schedule or None,
+    }
+    wished = {key: value for key, value in wished.items() if value is not None}
+    if target_concurrency is not None:
+        wished["target_concurrency"] = _target(target_concurrency)
+    if dry_run and not wished:
+        raise UsageError(
+            "nothing-to-change", "--dry-run of what?", where="--dry-run", hint=f"lyc scale {name} --max 4 --dry-run"
+        )
+    session = open_session(context, as_json=as_json)
+    client, output = existing(session, name), session.output
+    if wished:
+        change = asked(client, name, "scale", method="PATCH", **wished, dry_run=dry_run)
+        if dry_run:
+            foretold(output, change)
+            return
+        output.done(f"{name}: {', '.join(change['changes'])}" if change["changed"] else f"{name} is so already")
+    found = cast("ScaleDocument", client.call("GET", path(name, "scale")))
+    output.answer(dict(found), _text(output, found, time.time()))
+
+
+def _target(text: str) -> float | None:
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            "invalid-value",
+            f"{text!r} is not a number of requests",
+            where="--target-concurrency",
+            hint="--target-concurrency 16, or auto",
+        ) from None
+
+
+def _text(output: Output, found: ScaleDocument, now: float) -> str:
+    policy, bounds = found["policy"], found["bounds"]
+    facts = [
+        ("replicas", f"{found['ready']} of {found['desired']} ready (min {bounds['min']}, max {bounds['max']})"),
+        ("why", "paused: lyc resume " + found["name"] if found["paused"] else found["why"] or "-"),
+        ("target", _aim(found)),
+        ("idle", _idle(found, now)),
+        ("schedule", _schedule(found, now)),
+        ("wake", _wake(found)),
+    ]
+    if found["canary"] is not None:
+        facts.append(("canary", f"{found['canary']:.3g} of the requests to release {found['release']}"))
+    if (bounds["min"], bounds["max"]) != (policy["min"], policy["max"]):
+        facts.insert(1, ("otherwise", f"min {policy['min']}, max {policy['max']}"))
+    lines = [output.paint(found["name"], "bold"), *(f"  {key:<10} {value}" for key, value in facts)]
+    rows = [
+        (
+            one["id"],
+            str(one["release"]),
+            one["state"],
+            one["host"],
+            show_duration(max(0.0, now - one["ready_at"])) if one["ready_at"] and one["state"] == "ready" else "-",
+        )
+        for one in found["replicas"]
+    ]
+    if rows:
+        lines += ["", output.table(("REPLICA", "RELEASE", "STATE", "HOST", "READY FOR"), rows)]
+    return "\n".join(lines)
+
+
+def _aim(found: ScaleDocument) -> str:
+    if found["target"] is None:
+        return "-"
+    source = "as you said" if found["policy"]["target_concurrency"] is not None else "what its plan can hold"
+    return f"{found['target']:g} requests a replica, {source}"
+
+
+def _idle(found: ScaleDocument, now: float) -> str:
+    last = found["last_request"]
+    seen = "none seen yet" if last is None else f"the last was {show_duration(max(0.0, now - last))} ago"
+    if found["bounds"]["min"] > 0:
+        return f"never at zero; {seen}"
+    return f"to zero after {show_duration(found['policy']['idle'])} without a request; {seen}"
+
+
+def _schedule(found: ScaleDocument, now: float) -> str:
+    rules, change = found["policy"]["schedule"], found["next_change"]
+    if not rules:
+        return "-"
+    then = "" if change is None else f"; it changes in {show_duration(max(0.0, change - now))}"
+    return "; ".join(rules) + then
+
+
+def _wake(found: ScaleDocument) -> str:
+    measured = "not measured yet" if found["wake"] is None else f"about {show_duration(found['wake'])}"
+    return f"{measured}; a request waits {show_duration(found['policy']['wake_timeout'])} at most"
