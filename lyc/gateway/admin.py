@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lyc.errors import Unreachable
+from lyc.gateway.clusters import cluster_name
 
 MAX_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 """Bytes that fit into `sockaddr_un` besides the closing zero."""
@@ -34,19 +35,25 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaHealth:
-    """A replica as Envoy sees it. active: requests in flight, each until its last byte. healthy: gets new ones."""
+    """A replica as Envoy sees it. active: requests in flight, each until its last byte. healthy: gets new ones.
+
+    total: requests since it came, tries of the same request counted each.
+    """
 
     id: str
     active: int
     healthy: bool
+    total: int
 
 
 def _health(host: Mapping[str, Any]) -> ReplicaHealth:
-    gauges = {stat["name"]: int(stat.get("value", 0)) for stat in host.get("stats", ())}
+    counts = {stat["name"]: int(stat.get("value", 0)) for stat in host.get("stats", ())}
     health = dict(host.get("health_status", {}))
     listed = health.pop("eds_health_status", "UNKNOWN") in ("HEALTHY", "UNKNOWN")
     failed = any(value is True for value in health.values())  # each flag is a reason to send nothing there
-    return ReplicaHealth(str(host["hostname"]), gauges.get("rq_active", 0), listed and not failed)
+    return ReplicaHealth(
+        str(host["hostname"]), counts.get("rq_active", 0), listed and not failed, counts.get("rq_total", 0)
+    )
 
 
 class Admin:
@@ -98,7 +105,8 @@ class Admin:
     def replicas(self) -> list[ReplicaHealth]:
         """Every replica that Envoy knows, draining ones too."""
         clusters = json.loads(self.call("/clusters?format=json")).get("cluster_statuses", ())
-        return [_health(host) for cluster in clusters for host in cluster.get("host_statuses", ())]
+        own = (cluster for cluster in clusters if cluster["name"].startswith(cluster_name("")))
+        return [_health(host) for cluster in own for host in cluster.get("host_statuses", ())]
 
     def pid(self) -> int | None:
         """The process behind the socket, as the kernel says; None where the kernel does not."""

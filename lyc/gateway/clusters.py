@@ -24,11 +24,6 @@ def endpoints_file(deployment: str) -> str:
 
 def cluster(route: Route, files: Path) -> Json:
     """A deployment's cluster. Its replicas come by EDS, because a changed cluster forgets who was well."""
-    http = typed(
-        "extensions.upstreams.http.v3.HttpProtocolOptions",
-        common_http_protocol_options={"idle_timeout": f"{UPSTREAM_IDLE_SECONDS}s"},
-        explicit_http_config={"http_protocol_options": {}},
-    )
     least = typed("extensions.load_balancing_policies.least_request.v3.LeastRequest", choice_count=2)
     policy = {"typed_extension_config": {"name": "envoy.load_balancing_policies.least_request", "typed_config": least}}
     return typed(
@@ -44,8 +39,8 @@ def cluster(route: Route, files: Path) -> Json:
         common_lb_config={"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
         health_checks=[_health_check()],
         outlier_detection=_outlier_detection(),
-        circuit_breakers={"thresholds": [_NO_LIMIT]},
-        typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
+        circuit_breakers={"thresholds": [NO_LIMIT]},
+        typed_extension_protocol_options=http_options(),
     )
 
 
@@ -54,7 +49,23 @@ def endpoints(route: Route) -> Json:
     name = cluster_name(route.deployment)
     ordered = sorted(route.endpoints, key=lambda endpoint: endpoint.replica)
     localities = [{"lb_endpoints": [_endpoint(endpoint) for endpoint in ordered]}] if ordered else []
-    return typed("config.endpoint.v3.ClusterLoadAssignment", cluster_name=name, endpoints=localities)
+    return typed(
+        "config.endpoint.v3.ClusterLoadAssignment",
+        cluster_name=name,
+        endpoints=localities,
+        # One replica that is well takes all: by default Envoy would send a share past it once most are unwell.
+        policy={"overprovisioning_factor": 1_000_000},
+    )
+
+
+def http_options() -> Json:
+    """HTTP/1.1 to what a cluster consists of."""
+    options = typed(
+        "extensions.upstreams.http.v3.HttpProtocolOptions",
+        common_http_protocol_options={"idle_timeout": f"{UPSTREAM_IDLE_SECONDS}s"},
+        explicit_http_config={"http_protocol_options": {}},
+    )
+    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
 
 
 def _endpoint(endpoint: Endpoint) -> Json:
@@ -69,7 +80,7 @@ def _endpoint(endpoint: Endpoint) -> Json:
     }
 
 
-_NO_LIMIT: Json = {
+NO_LIMIT: Json = {
     "priority": "DEFAULT",
     "max_connections": 100_000,
     "max_pending_requests": 100_000,

@@ -115,6 +115,7 @@ class EnvoyGateway:
             active={replica.id: replica.active for replica in replicas},
             healthy=frozenset(replica.id for replica in replicas if replica.healthy),
             error=error,
+            total={replica.id: replica.total for replica in replicas},
         )
 
     def drain(self) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from lyc.errors import UsageError
 from lyc.gateway import keys, replies
 from lyc.gateway.access import RBAC, RBAC_FILTER, only_with
+from lyc.gateway.front import FROM_CALLERS, RESERVED
 from lyc.gateway.routes import IDLE_SECONDS, ROUTE_CONFIG
 from lyc.gateway.xds import Json, from_file, typed
 
 LISTENER = "gateway"
+_ASIDE = "lyc-caller-"
 
 
 def listener(host: str, port: int, files: Path, access_log: Path) -> Json:
@@ -74,9 +76,27 @@ def _http(files: Path, access_log: Path) -> Json:
 
 
 def _strip_reserved_headers() -> Json:
-    mutations = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in ("x-lyc-", "x-envoy-")]
+    """Nothing with a name that is ours or Envoy's gets in, but what callers may say (RE2 knows no "all but these")."""
+    aside = {name: f"{_ASIDE}{name.removeprefix(RESERVED)}" for name in FROM_CALLERS}
+    mutations = [
+        _removed(_ASIDE),
+        *(_copied(name, into) for name, into in aside.items()),
+        _removed(RESERVED),
+        _removed("x-envoy-"),
+        *(_copied(into, name) for name, into in aside.items()),
+        _removed(_ASIDE),
+    ]
     config = typed("extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=mutations)
     return {"name": "reserved", "typed_config": config}
+
+
+def _removed(prefix: str) -> Json:
+    return {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+
+
+def _copied(name: str, into: str) -> Json:
+    """One that is not there is not made either."""
+    return {"append": {"header": {"key": into, "value": f"%REQ({name})%"}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}}
 
 
 def _filters(files: Path) -> list[Json]:

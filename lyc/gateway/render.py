@@ -3,7 +3,7 @@
 bootstrap.json        where everything else is, and the admin socket; read once, at the start
 lds.json              the listener: host and port only. A change ends the streams of the old listener
 rds.json              a route per deployment, with the engine's key: secret
-cds.json              a cluster per deployment
+cds.json              a cluster per deployment, and where there is an activator, one of it and one over both
 eds-<deployment>.json its replicas
 ecds-auth.json        the key check with the table of hashes     ecds-usage.json  the token counter
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lyc.gateway import clusters, keys
+from lyc.gateway.front import fronts
 from lyc.gateway.listener import listener
 from lyc.gateway.routes import route_config
 from lyc.gateway.xds import Json, from_file, resources, typed
@@ -43,7 +44,7 @@ def render(config: GatewayConfig, layout: Layout) -> dict[str, str]:
         ECDS_AUTH: resources([keys.auth_filter(config.keys)]),
         ECDS_USAGE: resources([keys.usage_filter()]),
         RDS: resources([route_config(routes)]),
-        CDS: resources([clusters.cluster(route, layout.files) for route in routes]),
+        CDS: resources([*(clusters.cluster(route, layout.files) for route in routes), *fronts(routes)]),
     }
     for route in routes:
         files[clusters.endpoints_file(route.deployment)] = resources([clusters.endpoints(route)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lyc.gateway.access import RBAC, RBAC_PER_ROUTE, only_with
-from lyc.gateway.clusters import cluster_name
+from lyc.gateway.front import FINAL, RETRY_IN, front_name, retry_policy, trusted_headers
 from lyc.gateway.keys import AUTH, LUA, check_name
 from lyc.gateway.xds import Json, typed
 from lyc.records.gateway import Route
@@ -23,16 +23,18 @@ _DROPPED_REQUEST_HEADERS = (
     "x-real-ip",
     "x-envoy-external-address",
 )
-_DROPPED_RESPONSE_HEADERS = ("server", "via", "x-powered-by", "x-envoy-upstream-service-time")
+_DROPPED_RESPONSE_HEADERS = ("server", "via", "x-powered-by", "x-envoy-upstream-service-time", FINAL, RETRY_IN)
 
 
 def route_config(routes: Iterable[Route]) -> Json:
     """Envoy's routes: one set a deployment, and a refusal of every other path."""
+    routes = sorted(routes, key=lambda route: route.deployment)
     host = {
         "name": "all",
         "domains": ["*"],
-        "routes": [_health(), *(_deployment(route) for route in sorted(routes, key=lambda route: route.deployment))],
+        "routes": [_health(), *(_deployment(route) for route in routes)],
         "retry_policy": _retry(),
+        "include_request_attempt_count": any(route.activator is not None for route in routes),  # for the activator
     }
     return typed(
         "config.route.v3.RouteConfiguration",
@@ -57,15 +59,18 @@ def _deployment(route: Route) -> Json:
     header = {"header": {"key": "authorization", "value": bearer}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     # The key check has already compared the names; this holds even if a fault in it let another path through.
     guard = typed(RBAC_PER_ROUTE, rbac={"rules": only_with("deployment", {"string_match": {"exact": name}})})
+    action: Json = {
+        "cluster": front_name(route),
+        "prefix_rewrite": "/v1/",
+        "timeout": "0s",
+        "idle_timeout": f"{IDLE_SECONDS}s",
+    }
+    if route.activator is not None:
+        action["retry_policy"] = retry_policy(_retry())
     return {
         "match": {"prefix": f"/{name}/v1/"},
-        "route": {
-            "cluster": cluster_name(name),
-            "prefix_rewrite": "/v1/",
-            "timeout": "0s",
-            "idle_timeout": f"{IDLE_SECONDS}s",
-        },
-        "request_headers_to_add": [header],
+        "route": action,
+        "request_headers_to_add": [header, *(trusted_headers(route) if route.activator is not None else ())],
         "typed_per_filter_config": {RBAC: guard},
     }
 

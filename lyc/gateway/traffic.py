@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Iterator
 from datetime import datetime
+from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from lyc.gateway.front import ACTIVATOR
 from lyc.records.traffic import Served, Span, Traffic
 
 _DAY = len("2026-11-20")
@@ -32,7 +34,7 @@ def traffic(log: Path, *, since: float | None = None, until: float | None = None
     spans: dict[str, list[Span]] = {}
     for entry in chain(_entries(older), _entries(log)):
         deployment, at = entry.get("deployment"), _at(entry)
-        if at is None or not first <= at < last or not deployment or not entry.get("replica"):
+        if at is None or not first <= at < last or not deployment or not _reached(entry):
             continue
         key = (deployment, entry["ts"][:_DAY])
         served[key] = served.get(key, Served()) + _served(entry)
@@ -71,6 +73,12 @@ def _at(entry: dict[str, Any]) -> float | None:
         return datetime.fromisoformat(entry["ts"]).timestamp()
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _reached(entry: dict[str, Any]) -> bool:
+    """The activator's name stands for a replica's only where it passed a replica's stream on."""
+    replica = entry.get("replica")
+    return bool(replica) and (replica != ACTIVATOR or entry.get("status") == HTTPStatus.OK)
 
 
 def _served(entry: dict[str, Any]) -> Served:

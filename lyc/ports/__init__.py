@@ -29,6 +29,7 @@ from lyc.ports.renting import (
     Provider,
     ProviderKind,
 )
+from lyc.ports.wake import Waker
 
 __all__ = [
     "Accounts",
@@ -48,4 +49,5 @@ __all__ = [
     "Source",
     "Supervisor",
     "Upkeep",
+    "Waker",
 ]

@@ -31,12 +31,15 @@ class Endpoint:
 class Route:
     """One deployment: `/<deployment>/v1/*` goes to its endpoints as `/v1/*`, with the engine's own key put in.
 
-    With no endpoint the answer is an OpenAI-shaped 503 with Retry-After, for a caller whose key is right.
+    With no endpoint that is well, requests go to the activator, which holds them and hands them back.
+    activator: its unix socket; with None the answer is then an OpenAI-shaped 503 with Retry-After, for a caller whose
+    key is right.
     """
 
     deployment: str
     engine_key: Secret
     endpoints: tuple[Endpoint, ...] = ()
+    activator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class GatewayStatus:
     """state: `absent | starting | running | stopped`. None = not known.
 
     active: requests in flight per replica id, draining ones included. healthy: ids of replicas that get new requests.
+    total: requests per replica id since the gateway started, those in flight included; replicas that left are not told.
     error: why a gateway that runs does not listen.
     """
 
@@ -62,3 +66,4 @@ class GatewayStatus:
     active: dict[str, int] | None = None
     healthy: frozenset[str] | None = None
     error: LycError | None = None
+    total: dict[str, int] | None = None

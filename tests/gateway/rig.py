@@ -102,6 +102,7 @@ class Rig:
     keys: dict[str, str] = field(default_factory=dict)
     engines: list[StandIn] = field(default_factory=list)
     envoy: subprocess.Popen[bytes] | None = None
+    activator: str | None = None
 
     def __post_init__(self) -> None:
         self.gateway = EnvoyGateway(self.home / "config", self.home / "run")
@@ -140,7 +141,7 @@ class Rig:
 
     def config(self, **deployments: list[Endpoint]) -> GatewayConfig:
         routes = tuple(
-            Route(name.replace("_", "-"), Secret(self.engine_key), tuple(endpoints))
+            Route(name.replace("_", "-"), Secret(self.engine_key), tuple(endpoints), self.activator)
             for name, endpoints in deployments.items()
         )
         return GatewayConfig("127.0.0.1", self.port, routes, tuple(self.entries))
@@ -180,6 +181,11 @@ class Rig:
     def chat(self, key: str = "alpha", deployment: str = "alpha", **body: Any) -> httpx.Response:
         wish = {"model": "m", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 4, **body}
         return self.call("POST", f"/{deployment}/v1/chat/completions", key, json=wish)
+
+    def chat_with(self, headers: dict[str, str], deployment: str = "alpha", **body: Any) -> httpx.Response:
+        wish = {"model": "m", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 4, **body}
+        path = f"/{deployment}/v1/chat/completions"
+        return self.call("POST", path, deployment, json=wish, headers=headers)
 
     def raw(self, request: bytes, seconds: float = 5.0) -> bytes:
         """The first answer to these bytes, or what has come when the gateway closes or is silent for `seconds`."""
