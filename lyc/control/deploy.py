@@ -156,6 +156,7 @@ class Deployer:
         provided = preparation.provide(prepared, lambda: self._still_wanted(spec.name))
         self._still_wanted(spec.name)
         self._wish(prepared.spec)
+        self._deps.store.change_deployment(spec.name, self._deps.clock(), canary=spec.scale.canary)
         release = self._store(prepared, provided)
         self._reconciler.wake(spec.name)
         with talk.during(Phase.GATEWAY) as said:
@@ -242,11 +243,11 @@ class Deployer:
                     f"release {release.number} of {release.deployment} gave way to release {deployment.target}",
                     hint=f"lyc status {release.deployment}",
                 )
-            if now.state is ReleaseState.ACTIVE:
+            if now.state in (ReleaseState.ACTIVE, ReleaseState.CANARY):
                 given_up = [r for r in replicas if r.state is ReplicaState.FAILED]
                 if given_up:
                     raise from_document(given_up[-1].error or {})
-                if self._ready(deployment, replicas):
+                if now.state is ReleaseState.CANARY or self._ready(deployment, replicas):
                     steps.finish()
                     self._wait_for_rotation(release, replicas)
                     return

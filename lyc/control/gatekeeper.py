@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Mapping, Sequence
 
 from lyc.control.deps import Deps
-from lyc.control.layout import engine_key, gateway_process
+from lyc.control.layout import activator_socket, engine_key, gateway_process
 from lyc.errors import LycError, UsageError
 from lyc.gateway.envoy import diagnose, port_free
-from lyc.records.deployment import ReplicaState
+from lyc.records.deployment import Deployment, Replica, ReplicaState
 from lyc.records.gateway import Endpoint, GatewayConfig, KeyEntry, Route
+from lyc.rollout import Situation, split
 
 log = logging.getLogger(__name__)
 
@@ -80,15 +82,13 @@ class Gatekeeper:
         port = self.port
         if not deployments or port is None:
             return None
+        replicas = store.replicas_by_deployment()
         routes = tuple(
             Route(
                 deployment.name,
                 engine_key(settings, deployment.name),
-                tuple(
-                    Endpoint(replica.id, replica.socket, draining=replica.state is ReplicaState.DRAINING)
-                    for replica in store.replicas(deployment.name)
-                    if replica.state in _ROUTED
-                ),
+                _endpoints(replicas.get(deployment.name, ()), self._shares(deployment)),
+                activator=str(activator_socket(settings)),
             )
             for deployment in deployments
         )
@@ -99,6 +99,13 @@ class Gatekeeper:
             if key.deployment in names and key.opens(now)
         )
         return GatewayConfig(settings.gateway_host, port, routes, keys)
+
+    def _shares(self, deployment: Deployment) -> Mapping[str, int]:
+        """Weights by replica; empty = the same for all."""
+        if deployment.canary is None:
+            return {}
+        releases, replicas = self._deps.store.releases(deployment.name), self._deps.store.replicas(deployment.name)
+        return split(Situation(deployment, tuple(releases), tuple(replicas)))
 
     def sync(self) -> None:
         """Apply the present truth, and start Envoy if it should run. Returns when the files are written."""
@@ -157,6 +164,14 @@ class Gatekeeper:
                 log.exception("gateway")
             self._wake.wait(pause)
             self._wake.clear()
+
+
+def _endpoints(replicas: Sequence[Replica], shares: Mapping[str, int]) -> tuple[Endpoint, ...]:
+    return tuple(
+        Endpoint(one.id, one.socket, draining=one.state is ReplicaState.DRAINING, weight=shares.get(one.id, 1))
+        for one in replicas
+        if one.state in _ROUTED
+    )
 
 
 def _free_port(host: str) -> int:

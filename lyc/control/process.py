@@ -12,6 +12,8 @@ from pathlib import Path
 import uvicorn
 
 import lyc
+from lyc.control.autoscale import Autoscaler
+from lyc.control.come_up import ComeUp
 from lyc.control.deploy import Deployer
 from lyc.control.deps import Deps
 from lyc.control.down import Remover
@@ -20,7 +22,7 @@ from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.hosts import Hosts
 from lyc.control.housekeeping import Housekeeper
 from lyc.control.keys import Keys
-from lyc.control.layout import controller_lock
+from lyc.control.layout import activator_socket, controller_lock
 from lyc.control.limits import Limits
 from lyc.control.market import Market
 from lyc.control.operations import Operations
@@ -28,7 +30,9 @@ from lyc.control.reconcile import Reconciler
 from lyc.control.rentals import Rentals
 from lyc.control.renting import Renter
 from lyc.control.server import Parts, build
+from lyc.control.waking import Wakes
 from lyc.errors import Failed, Locked
+from lyc.gateway.activator import Activator
 from lyc.records.operation import OperationKind
 from lyc.spec.settings import Settings
 
@@ -85,11 +89,24 @@ def run(deps: Deps) -> None:
     private_run_dir(deps.settings)
     gatekeeper = Gatekeeper(deps)
     reconciler = Reconciler(deps, gatekeeper)
+    autoscaler = Autoscaler(deps, reconciler.load, reconciler.wake)
+    reconciler.in_flight = autoscaler.active
+    wakes = Wakes(deps, autoscaler)
+    activator = Activator(activator_socket(deps.settings), wakes)
+    wakes.changed = activator.changed
+    autoscaler.held, autoscaler.arrived = activator.held, activator.arrived
     feed = Feed(deps.store, deps.clock)
     rentals, market = Rentals(deps), Market(deps.accounts, deps.clock)
     renter = Renter(deps, rentals, market)
     deployer = Deployer(deps, gatekeeper, reconciler, renter)
-    work = {OperationKind.DEPLOY: deployer.run, OperationKind.DOWN: Remover(deps, reconciler, rentals).run}
+    come_up = ComeUp(deps, gatekeeper, reconciler).run
+    work = {
+        OperationKind.DEPLOY: deployer.run,
+        OperationKind.DOWN: Remover(deps, reconciler, rentals).run,
+        OperationKind.ROLLBACK: come_up,
+        OperationKind.RESTART: come_up,
+        OperationKind.RESUME: come_up,
+    }
     operations = Operations(deps, feed, work)
     rentals.limits = Limits(deps, lambda name: operations.begin(OperationKind.DOWN, name, {"drain_timeout": 30.0}))
 
@@ -99,6 +116,7 @@ def run(deps: Deps) -> None:
     hosts = Hosts(deps)
     parts = Parts(
         deps, gatekeeper, operations, feed, Keys(deps, gatekeeper), hosts, rentals, market, renter,
+        reconciler=reconciler, scaling=autoscaler,
         started_at=deps.clock(), pid=os.getpid(), stop=stop,
     )  # fmt: skip
     server = uvicorn.Server(
@@ -108,8 +126,11 @@ def run(deps: Deps) -> None:
         )
     )  # fmt: skip
     housekeeper = Housekeeper(deps, hosts)
+    activator.start()
+    wakes.start()
     gatekeeper.start()
     reconciler.start()
+    autoscaler.start()
     housekeeper.start()
     rentals.start()
     operations.resume()
@@ -119,9 +140,12 @@ def run(deps: Deps) -> None:
     finally:
         rentals.close()
         housekeeper.close()
+        autoscaler.close()
         reconciler.close()
         deps.sites.close()
         gatekeeper.close()
+        activator.close()
+        wakes.close()
         deps.store.close()
         deps.settings.controller_socket.unlink(missing_ok=True)
         log.info("controller ended; gateway and replicas go on")

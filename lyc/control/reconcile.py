@@ -10,8 +10,11 @@ import logging
 import secrets
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from lyc.control.acts import Acts
+from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import attempt_directory, engine_key, gateway_process, replica_root
@@ -21,7 +24,7 @@ from lyc.engines import vllm
 from lyc.errors import EngineFailed, LycError, NotFound, Unreachable
 from lyc.ports import Site
 from lyc.records.deployment import CONTAINER, ReleaseState, Replica, ReplicaState
-from lyc.records.engine import EngineProgress, EngineTarget
+from lyc.records.engine import EngineLoad, EngineProgress, EngineTarget
 from lyc.records.process import ProcessSpec
 from lyc.rollout import Signal, Situation, decide, moved
 from lyc.rollout.actions import (
@@ -47,11 +50,12 @@ _STEADY = frozenset({ReplicaState.READY}) | ENDED
 class Worker:
     """Reconciles one deployment until it is gone."""
 
-    def __init__(self, deps: Deps, gatekeeper: Gatekeeper, name: str) -> None:
+    def __init__(self, deps: Deps, gatekeeper: Gatekeeper, name: str, in_flight: Callable[[str], int | None]) -> None:
         self._deps = deps
         self._gatekeeper = gatekeeper
         self._name = name
-        self._observer = Observer(deps, name)
+        self._observer = Observer(deps, name, in_flight)
+        self._acts = Acts(deps, name)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"reconcile-{name}", daemon=True)
@@ -72,6 +76,9 @@ class Worker:
 
     def progress(self, replica: str) -> EngineProgress | None:
         return self._observer.progress(replica)
+
+    def load(self, replica: str) -> EngineLoad | None:
+        return self._observer.load(replica)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -103,7 +110,8 @@ class Worker:
             return None
         rentals = store.rentals(deployment=self._name, open_only=True)
         leaving = frozenset(one.host for one in rentals if one.host is not None and one.notice_at is not None)
-        return Situation(deployment, tuple(store.releases(self._name)), replicas, seen, leaving)
+        desired = wanted(deployment, self._deps.clock())
+        return Situation(deployment, tuple(store.releases(self._name)), replicas, seen, leaving, desired=desired)
 
     def _remember_reported(self, situation: Situation) -> None:
         """Store once per release what its engine said of its memory, to be held against the forecast."""
@@ -116,10 +124,12 @@ class Worker:
         actions = decide(situation, self._deps.clock(), self._deps.policy)
         replicas = {replica.id: replica for replica in situation.replicas}
         for action in actions:
-            self._apply(action, situation, replicas)
+            with self._acts.written(action) as outcome:
+                outcome.result = self._apply(action, situation, replicas)
         return any(not isinstance(action, StopProcess) for action in actions)
 
-    def _apply(self, action: Action, situation: Situation, replicas: dict[str, Replica]) -> None:
+    def _apply(self, action: Action, situation: Situation, replicas: dict[str, Replica]) -> str:
+        """How it ended, for the journal."""
         store, now = self._deps.store, self._deps.clock()
         match action:
             case CreateReplica(release):
@@ -127,18 +137,23 @@ class Worker:
             case MoveReplica():
                 self._move(action, replicas, now)
             case StartProcess(identity):
-                self._start(replicas[identity], situation, replicas)
+                return self._start(replicas[identity], situation, replicas)
             case StopProcess(identity, grace):
-                self._end(replicas[identity], grace)
-            case SettleRelease(number, state, error):
-                log.info("release %s/%d is %s", self._name, number, state)
-                store.set_release_state(self._name, number, state, error)
-                if state is ReleaseState.ACTIVE:
-                    store.change_deployment(self._name, now, error=None)
+                return self._end(replicas[identity], grace)
+            case SettleRelease():
+                self._settle(action, now)
             case Retarget(number, error):
                 store.change_deployment(self._name, now, target=number, error=error)
             case RemoveDeployment():
                 self._remove()
+        return "done"
+
+    def _settle(self, action: SettleRelease, now: float) -> None:
+        log.info("release %s/%d is %s", self._name, action.release, action.state)
+        active = now if action.state is ReleaseState.ACTIVE and not action.back else None
+        self._deps.store.set_release_state(self._name, action.release, action.state, action.error, at=active)
+        if action.state is ReleaseState.ACTIVE:
+            self._deps.store.change_deployment(self._name, now, error=None)
 
     def _create(self, number: int, situation: Situation, now: float) -> None:
         release = situation.release(number)
@@ -164,22 +179,27 @@ class Worker:
         if state in ENDED:
             self._prune()
 
-    def _start(self, replica: Replica, situation: Situation, replicas: dict[str, Replica]) -> None:
+    def _start(self, replica: Replica, situation: Situation, replicas: dict[str, Replica]) -> str:
         try:
             site = self._deps.sites.site(replica.host)
             site.supervisor.start(self._process(replica, situation, site))
         except Unreachable as error:  # when its host answers again it is found absent, and started then
             log.warning("starting %s: %s", replica.id, error)
+            return error.ref
         except LycError as error:
             self._move(MoveReplica(replica.id, Signal.GAVE_UP, error.document()), replicas, self._deps.clock())
+            return error.ref
+        return "done"
 
-    def _end(self, replica: Replica, grace: float) -> None:
+    def _end(self, replica: Replica, grace: float) -> str:
         log.info("stopping %s", replica.id)
         try:
             directory = attempt_directory(self._deps.settings, replica)
             self._deps.sites.site(replica.host).supervisor.stop(directory, grace=grace)
         except (Unreachable, NotFound) as error:  # asked again as long as it is not seen to have ended
             log.warning("stopping %s: %s", replica.id, error)
+            return error.ref
+        return "done"
 
     def _process(self, replica: Replica, situation: Situation, site: Site) -> ProcessSpec:
         release = situation.release(replica.release)
@@ -234,6 +254,7 @@ class Worker:
     def _forget(self, replica: Replica) -> None:
         """Leave nothing of it on its host; if that does not answer now, the sweep does it when it does."""
         self._observer.forget(replica.id)
+        self._acts.forget(replica.id)
         root = replica_root(self._deps.settings, replica)
         try:
             supervisor = self._deps.sites.site(replica.host).supervisor
@@ -257,6 +278,7 @@ class Reconciler:
         self._gatekeeper = gatekeeper
         self._workers: dict[str, Worker] = {}
         self._lock = threading.Lock()
+        self.in_flight: Callable[[str], int | None] = lambda _: None
 
     def start(self) -> None:
         """Adopt what runs, kill what runs but is not known."""
@@ -269,13 +291,18 @@ class Reconciler:
         with self._lock:
             worker = self._workers.get(name)
             if worker is None or not worker.alive():
-                worker = self._workers[name] = Worker(self._deps, self._gatekeeper, name)
+                worker = self._workers[name] = Worker(self._deps, self._gatekeeper, name, self.in_flight)
                 worker.start()
         worker.wake()
 
     def progress(self, name: str, replica: str) -> EngineProgress | None:
         worker = self._workers.get(name)
         return worker.progress(replica) if worker else None
+
+    def load(self, name: str, replica: str) -> EngineLoad | None:
+        """What a replica's engine said of its load last."""
+        worker = self._workers.get(name)
+        return worker.load(replica) if worker else None
 
     def sweep(self) -> list[int]:
         """Kill processes of this home that the store does not know. Returns their pids."""

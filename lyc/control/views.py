@@ -6,6 +6,7 @@ import dataclasses
 from contextlib import suppress
 from typing import Any
 
+from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import attempt_directory
@@ -30,13 +31,13 @@ class Views:
         """`DeploymentDocument` of one deployment, as of now."""
         store, name = self._deps.store, deployment.name
         releases, replicas = tuple(store.releases(name)), tuple(store.replicas(name))
-        situation = Situation(deployment, releases, replicas)
+        desired = wanted(deployment, self._deps.clock()) if deployment.target else 0
+        situation = Situation(deployment, releases, replicas, desired=desired)
         shown = situation.release(deployment.target) or (releases[-1] if releases else None)
         running = store.running_operations(name)
         rentals = store.rentals(deployment=name, open_only=True)
         hosts = {one.host for one in rentals if one.host is not None}
         ready = sum(r.state is ReplicaState.READY for r in replicas if shown and r.release == shown.number)
-        desired = shown.spec.min_replicas if shown and deployment.target and not deployment.stopping else 0
         return {
             "name": name,
             "state": summarise(situation) if releases or not running else "pending",
@@ -46,8 +47,8 @@ class Views:
             "host": shown.spec.host if shown else None,
             "gpu": shown.plan.accelerator if shown else None,
             "engine": shown.plan.engine.id if shown else None,
-            "min": shown.spec.min_replicas if shown else None,
-            "max": shown.spec.max_replicas if shown else None,
+            "min": deployment.policy.minimum if shown else None,
+            "max": deployment.policy.maximum if shown else None,
             "replicas": {"ready": ready, "desired": desired},
             "replica_list": [self._replica(replica) for replica in replicas],
             "releases": [_release(release) for release in releases],
