@@ -77,7 +77,8 @@ def _print(output: Output, one: JournalDocument) -> None:
     at = datetime.fromtimestamp(one["at"]).astimezone()
     result = one["result"] or "under way"
     mark = "" if result == "done" else f"  [{output.paint(result, 'yellow' if one['result'] is None else 'red')}]"
-    subject = f" {one['subject']}" if one["subject"] else ""
-    cause = f": {one['cause']}" if one["cause"] else ""
+    said = one["cause"]
+    if not one["subject"] or one["subject"] not in said:  # the reconciler's causes are whole sentences
+        said = " ".join(word for word in (one["action"], one["subject"]) if word) + (f": {said}" if said else "")
     when = output.paint(f"{at:%Y-%m-%d %H:%M:%S}", "dim")
-    output.raw(f"{when}  {one['actor']:<10} {one['action']}{subject}{cause}{mark}\n")
+    output.raw(f"{when}  {one['actor']:<10}  {said}{mark}\n")

@@ -20,11 +20,14 @@ def pause(context: typer.Context, name: Name, *, dry_run: DryRun = False, as_jso
     Running requests may end. Its URL, its keys and its releases stay; requests are refused at once.
     """
     session = open_session(context, as_json=as_json)
-    change = asked(existing(session, name), name, "pause", dry_run=dry_run)
-    output = session.output
+    client, output = existing(session, name), session.output
+    deployment = client.deployment(name)
+    change = asked(client, name, "pause", dry_run=dry_run)
     if dry_run:
         foretold(output, change)
         return
+    if deployment.get("rented"):
+        output.warn(f"what it has rented goes on costing; lyc down {name} gives it back")
     output.done(f"{name} is paused" if change["changed"] else f"{name} is paused already")
     output.hint(f"lyc resume {name}")
     output.answer({"name": name, "state": "paused", "changed": change["changed"]}, "")

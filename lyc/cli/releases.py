@@ -40,14 +40,14 @@ def _text(output: Output, found: ReleasesDocument, now: float) -> str:
             f"{one['ready']}/{one['replicas']}" if one["replicas"] else "-",
             f"{one['share']:.0%}" if one["serves"] else "-",
             show_duration(max(0.0, now - one["created_at"])),
-            show_duration(max(0.0, now - one["active_at"])) if one["active_at"] is not None else "-",
+            f"{show_duration(max(0.0, now - one['active_at']))} ago" if one["active_at"] is not None else "-",
             one["gpu"],
             one["host"],
             short_model(one["model"]),
         )
         for one in found["releases"]
     ]
-    columns = ("RELEASE", "STATE", "READY", "REQUESTS", "AGE", "ACTIVE FOR", "GPU", "HOST", "MODEL")
+    columns = ("RELEASE", "STATE", "READY", "REQUESTS", "AGE", "ACTIVATED", "GPU", "HOST", "MODEL")
     lines = [output.table(columns, rows, spare=("GPU", "HOST", "AGE"))]
     lines += [f"release {one['number']} failed: {_why(one)}" for one in found["releases"] if one["error"]]
     return "\n".join(lines)

@@ -139,8 +139,8 @@ def _text(output: Output, found: ScaleDocument, now: float) -> str:
 def _aim(found: ScaleDocument) -> str:
     if found["target"] is None:
         return "-"
-    source = "as you said" if found["policy"]["target_concurrency"] is not None else "what its plan can hold"
-    return f"{found['target']:g} requests a replica, {source}"
+    source = "as you said" if found["policy"]["target_concurrency"] is not None else "by what its plan can hold"
+    return f"{found['target']:.4g} requests a replica, {source}"
 
 
 def _idle(found: ScaleDocument, now: float) -> str:

@@ -137,8 +137,7 @@ class Changes:
                 )
             after = replace(deployment, restart_before=now, surge=self._beside(target, deployment))
             ids = tuple(one.id for one in [*old, *given_up])
-            how = "beside them" if after.surge else "in their place"
-            what = (f"{len(ids)} {'replica' if len(ids) == 1 else 'replicas'} are replaced, {how}",)
+            what = (_replaced(len(ids), beside=after.surge),)
             if dry_run:
                 return Changed(what, self._foretold(after), target.number, ids)
             with self._journaled(name, "restart", detail={"replicas": list(ids), "surge": after.surge}):
@@ -243,6 +242,12 @@ class Changes:
 
 def _is_act(action: Action) -> bool:
     return not (isinstance(action, MoveReplica) and action.signal in _SEEN)
+
+
+def _replaced(count: int, *, beside: bool) -> str:
+    if count == 1:
+        return f"1 replica is replaced, {'beside it' if beside else 'in its place'}"
+    return f"{count} replicas are replaced, {'beside them' if beside else 'in their place'}"
 
 
 def _differences(before: ScalePolicy, after: ScalePolicy) -> tuple[str, ...]:

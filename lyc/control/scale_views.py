@@ -14,6 +14,7 @@ from lyc.records.scaling import Sample, ScalePolicy
 from lyc.rollout import Situation, split, summarise
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds, next_change
+from lyc.scaling.decide import target as aim
 
 
 class Scaling(Protocol):
@@ -55,7 +56,7 @@ def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
         "bounds": {"min": low, "max": high},
         "desired": desired,
         "ready": sum(one.state is ReplicaState.READY for one in replicas),
-        "target": deployment.policy.target_concurrency or (capacity(target.plan, target.reported) if target else None),
+        "target": aim(deployment.policy, deployment.scaler, capacity(target.plan, target.reported)) if target else None,
         "why": scaling.why(deployment, now) if target is not None else "",
         "last_request": deployment.scaler.last_request,
         "next_change": next_change(deployment.policy, now),
