@@ -67,7 +67,7 @@ def check_host(deps: Deps, spec: DeploymentSpec) -> None:
         rental = deps.store.rental(host.rental) if host.rental else None
         if rental is not None:
             kind = deps.accounts.kinds().get(rental.provider)
-            jurisdiction = kind.capabilities.jurisdiction if kind is not None else ""
+            jurisdiction = rental.offer.jurisdiction or (kind.capabilities.jurisdiction if kind is not None else "")
     check((Place(f"host {spec.host}", country, jurisdiction, hint),), rules_for(spec))
 
 

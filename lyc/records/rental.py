@@ -77,7 +77,8 @@ class Offer:
     models. product: as the provider calls it. count: cards in the machine. per_hour: of the whole machine, without tax.
     country: ISO code, empty = unknown.
     stock: machines left, 0 = sold out, None = the provider does not say. disk: bytes that come with it, None = unknown.
-    vcpus, memory (bytes): None = unknown. spot: may be taken back. seen_at: when the provider said so.
+    vcpus, memory (bytes): None = unknown. spot: may be taken back. seen_at: when the provider said so. owner,
+    jurisdiction: as in `Capabilities`, where the machine is not the provider's own; empty = it is.
     """
 
     provider: str
@@ -95,6 +96,8 @@ class Offer:
     memory: int | None = None
     disk: int | None = None
     seen_at: float = 0.0
+    owner: str = ""
+    jurisdiction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,9 @@ def refuse(offer: Offer, capabilities: Capabilities, rules: Rules, rates: Rates 
     return (
         _other_provider(offer, rules)
         or _elsewhere(f"{provider} does not say in which country {_region(offer)} is", offer.country, rules)
-        or _foreign_owner(provider, capabilities.owner, capabilities.jurisdiction, rules)
+        or _foreign_owner(
+            provider, offer.owner or capabilities.owner, offer.jurisdiction or capabilities.jurisdiction, rules
+        )
         or _spot(offer, rules)
         or _dear(offer, rules, rates)
         or _sold_out(offer)

@@ -125,7 +125,7 @@ def test_a_login_from_the_standard_input(open_shop: Shop) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     listed = {one["name"]: one["source"] for one in open_shop.json("providers", "ls")["providers"]}
     assert listed["lyceum"] == str(file)
-    assert set(listed) == {"aws", "lambda", "lyceum", "runpod", "scaleway", "verda"}
+    assert set(listed) == {"aws", "lambda", "lyceum", "runpod", "scaleway", "sky", "verda"}
     found = open_shop.json("providers", "check", "lyceum")
     assert (found["account"], found["machines"], found["error"]) == ("acme", [], None)
 
