@@ -1,4 +1,4 @@
-"""A home of lyc whose engine is `lyc.testing.engine`: everything else is the real thing, and a replica starts in a second.
+"""A home of lyc whose engine is `lyc.testing.engine`: all else is the real thing, and a replica starts in a second.
 
 For what takes many replicas, many requests, or an engine that misbehaves on demand.
 """
