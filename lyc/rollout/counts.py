@@ -30,11 +30,21 @@ def _ceiling(policy: ScalePolicy) -> int:
 
 def active(situation: Situation) -> list[Release]:
     """Releases other than the target that are active, the one that became so last first."""
-    found = [
-        one
-        for one in situation.releases
-        if one.state is ReleaseState.ACTIVE and one.number != situation.deployment.target
-    ]
+    return _others(situation, ReleaseState.ACTIVE)
+
+
+def standing_by(situation: Situation) -> list[Release]:
+    """Releases that serve until the target is proven: the active ones, or a canary that was left for the target."""
+    return active(situation) or canaries(situation)
+
+
+def canaries(situation: Situation) -> list[Release]:
+    """Releases that were on trial when another one became the target."""
+    return _others(situation, ReleaseState.CANARY)
+
+
+def _others(situation: Situation, state: ReleaseState) -> list[Release]:
+    found = [one for one in situation.releases if one.state is state and one.number != situation.deployment.target]
     return sorted(found, key=lambda one: (one.active_at or 0, one.number), reverse=True)
 
 

@@ -21,7 +21,7 @@ def decide(situation: Situation, now: float, policy: Policy) -> tuple[Action, ..
     settled = [] if stopping else settle(situation, now)
     if any(isinstance(action, Retarget) for action in settled):
         return tuple(settled)  # what is wanted is another thing from now on
-    wanted = kept(situation)
+    wanted = kept(situation, now)
     actions: list[Action] = []
     for replica in situation.replicas:
         seen = situation.look(replica)

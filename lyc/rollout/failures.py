@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyc.records.deployment import Release, ReleaseState, Replica, ReplicaState
+from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.rollout.actions import MoveReplica
 from lyc.rollout.counts import wished
 from lyc.rollout.situation import Policy, Seen, Situation
@@ -35,7 +35,13 @@ def ended(replica: Replica, seen: Seen, situation: Situation, now: float, policy
     return MoveReplica(replica.id, signal, seen.failure, until=now + pause, clean=stable)
 
 
-def put_by(replica: Replica, situation: Situation, policy: Policy) -> MoveReplica | None:
+def stale(replica: Replica, deployment: Deployment, now: float) -> bool:
+    """Whether a restart was asked for since it was made. Nobody can tell while the clock is before that, set back."""
+    before = deployment.restart_before
+    return before is not None and replica.created_at < before <= now
+
+
+def put_by(replica: Replica, situation: Situation, now: float, policy: Policy) -> MoveReplica | None:
     """A replica that was given up, once the wish that it failed is over: its release shall not serve any more, the
     deployment is paused or at zero, or a restart was asked for. None while its failure still counts.
 
@@ -45,8 +51,11 @@ def put_by(replica: Replica, situation: Situation, policy: Policy) -> MoveReplic
     if replica.state is not ReplicaState.FAILED or situation.target is None or deployment.stopping:
         return None
     counts = wished(situation)
-    before = deployment.restart_before is not None and replica.created_at < deployment.restart_before
-    if before or replica.release not in counts or (deployment.paused and not unproven(release)):
+    if (
+        stale(replica, deployment, now)
+        or replica.release not in counts
+        or (deployment.paused and not unproven(release))
+    ):
         return MoveReplica(replica.id, Signal.PUT_BY)
     vain = len(_in_vain(situation, replica.release))
     if counts[replica.release] or vain + 1 >= policy.wake_limit:

@@ -19,7 +19,7 @@ def follow(replica: Replica, seen: Seen, situation: Situation, now: float, polic
     if state in ENDED:
         if seen.process == "running":
             return [StopProcess(replica.id, policy.stop_grace)]
-        forgotten = put_by(replica, situation, policy)
+        forgotten = put_by(replica, situation, now, policy)
         return [forgotten] if forgotten else []
     if seen.process == "unknown":
         return _unknown(replica, seen, situation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lyc.records.deployment import Release, ReleaseState, ReplicaState
 from lyc.rollout.actions import Action, Retarget, SettleRelease
-from lyc.rollout.counts import active, beside, desired, wished
+from lyc.rollout.counts import active, beside, canaries, desired, standing_by, wished
 from lyc.rollout.failures import failing
 from lyc.rollout.situation import Situation
 from lyc.rollout.transitions import COMING_OR_SERVING
@@ -27,13 +27,16 @@ def settle(situation: Situation, now: float) -> list[Action]:
 
 def previous(situation: Situation) -> Release | None:
     """The release that serves, or served last, beside the target."""
-    found = [
+    if serving := standing_by(situation):
+        return serving[0]
+    served = [
         one
         for one in situation.releases
-        if one.number != situation.deployment.target
-        and (one.state is ReleaseState.ACTIVE or (one.state is ReleaseState.SUPERSEDED and one.active_at is not None))
+        if one.state is ReleaseState.SUPERSEDED
+        and one.active_at is not None
+        and one.number != situation.deployment.target
     ]
-    return max(found, key=lambda one: (one.state is ReleaseState.ACTIVE, one.active_at or 0, one.number), default=None)
+    return max(served, key=lambda one: (one.active_at, one.number), default=None)
 
 
 def _number(release: Release | None) -> int | None:
@@ -41,7 +44,7 @@ def _number(release: Release | None) -> int | None:
 
 
 def _superseded(situation: Situation) -> list[Action]:
-    return [SettleRelease(release.number, ReleaseState.SUPERSEDED) for release in active(situation)]
+    return [SettleRelease(one.number, ReleaseState.SUPERSEDED) for one in [*active(situation), *canaries(situation)]]
 
 
 def _failed(situation: Situation, target: Release) -> list[Action]:
@@ -64,7 +67,7 @@ def _proven(situation: Situation, target: Release) -> list[Action]:
         return [SettleRelease(target.number, ReleaseState.CANARY)] if enough else []
     needed = wished(situation)[target.number]
     if situation.deployment.surge:  # as many as served before will do: the rest may come when the old ones are gone
-        before = [one for old in active(situation) for one in situation.of(old.number)]
+        before = [one for old in standing_by(situation) for one in situation.of(old.number)]
         served = sum(one.state in COMING_OR_SERVING for one in before)
         needed = min(needed, served or needed)
     if ready < needed:
