@@ -120,7 +120,7 @@ class ComeUp:
         ready = _ready(mine)
         return {
             "name": deployment.name,
-            "state": "paused" if deployment.paused else "ready" if ready else "asleep",
+            "state": "paused" if deployment.paused else "ready" if ready else "idle",
             "url": self._gatekeeper.url(deployment.name),
             "release": operation.request["release"],
             "ready": ready,

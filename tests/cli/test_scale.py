@@ -175,8 +175,8 @@ def test_it_is_watched_until_it_serves(home: Home, controller: Controller, what:
     assert "✓ a serves release 1, 2.5s" in err
     document = json.loads(home.run(what, "a", "--json")[1])
     assert (document["state"], document["release"], document["seconds"]) == ("ready", 1, 2.5)
-    carried_out(controller, what, state="asleep")
-    assert "a is asleep: release 1 comes up when it is woken" in home.run(what, "a")[2]
+    carried_out(controller, what, state="idle")
+    assert "a is idle: release 1 comes up when it is woken" in home.run(what, "a")[2]
 
 
 @pytest.mark.parametrize("what", ["rollback", "restart", "resume"])

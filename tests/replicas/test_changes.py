@@ -1,4 +1,4 @@
-"""Changes of a deployment that serves: what is foretold is what is done, it survives kills, and the journal tells it."""
+"""Changes of a deployment that serves: what is foretold is done, it survives kills, and the journal tells it."""
 
 from __future__ import annotations
 
@@ -142,6 +142,9 @@ def test_a_pause_is_watched_no_further_and_down_ends_it(home: Home) -> None:
     assert home.status("chat")["state"] == "paused"
     assert home.error("restart", "chat", code=2)["ref"] == "paused"
     follower = home.start("events", "chat", "-f")
+    assert follower.stdout is not None
+    assert "reconciler" in follower.stdout.readline()
     home.run("down", "chat", "--yes")
-    out, _ = follower.communicate(timeout=60)
-    assert (follower.returncode, "pause" in out) == (1, True)
+    out, err = follower.communicate(timeout=60)
+    assert (follower.returncode, "  pause" in out) == (1, True)
+    assert err.startswith("error[no-such-deployment]")
