@@ -34,13 +34,18 @@ def active(situation: Situation) -> list[Release]:
 
 
 def standing_by(situation: Situation) -> list[Release]:
-    """Releases that serve until the target is proven: the active ones, or a canary that was left for the target."""
-    return active(situation) or canaries(situation)
+    """Releases that serve until the target is proven: the active ones, else one that was on its way to be when it was
+    left for the target.
+    """
+    if serving := active(situation):
+        return serving
+    ready = {one.release for one in situation.replicas if one.state is ReplicaState.READY}
+    return [one for one in left_behind(situation) if one.state is ReleaseState.CANARY or one.number in ready]
 
 
-def canaries(situation: Situation) -> list[Release]:
-    """Releases that were on trial when another one became the target."""
-    return _others(situation, ReleaseState.CANARY)
+def left_behind(situation: Situation) -> list[Release]:
+    """Releases that never came so far as to serve alone: another one became the target."""
+    return [*_others(situation, ReleaseState.CANARY), *_others(situation, ReleaseState.PENDING)]
 
 
 def _others(situation: Situation, state: ReleaseState) -> list[Release]:

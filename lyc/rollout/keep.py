@@ -5,7 +5,7 @@ from __future__ import annotations
 from lyc.records.deployment import ReleaseState, Replica, ReplicaState
 from lyc.rollout.actions import CreateReplica
 from lyc.rollout.counts import UNSETTLED, standing_by, wished
-from lyc.rollout.failures import held_back, stale
+from lyc.rollout.failures import failing, held_back, stale
 from lyc.rollout.situation import Situation
 from lyc.rollout.transitions import COMING_OR_SERVING, ENDED, GOING
 
@@ -34,7 +34,8 @@ def _best(situation: Situation, number: int, count: int, now: float) -> list[Rep
     """`count` of a release: who serves before who does not yet, the older before the younger. Of those that a restart
     replaces, one goes at a time: with room for one more when its successor is ready, else before it.
     """
-    mine = sorted((one for one in situation.of(number) if one.state in COMING_OR_SERVING), key=_order)
+    mine = [one for one in situation.of(number) if one.state in COMING_OR_SERVING]
+    mine.sort(key=lambda one: (_worth(one, situation), one.created_at, one.id))
     fresh = [one for one in mine if not stale(one, situation.deployment, now)][:count]
     old = [one for one in mine if stale(one, situation.deployment, now)]
     ready = sum(one.state is ReplicaState.READY for one in fresh)
@@ -57,8 +58,14 @@ def _takes_a_place(replica: Replica, situation: Situation, now: float) -> bool:
     return replica.state is ReplicaState.FAILED and not stale(replica, situation.deployment, now)
 
 
-def _order(replica: Replica) -> tuple[int, float, str]:
-    return _WORTH.get(replica.state, _COMING), replica.created_at, replica.id
+def _worth(replica: Replica, situation: Situation) -> int:
+    """The less, the more it is worth. One that the store calls ready may just have been seen to have ended."""
+    seen = situation.look(replica)
+    if seen.process == "unknown" and seen.failure is not None:
+        return max(_WORTH[ReplicaState.UNREACHABLE], _WORTH.get(replica.state, _COMING))
+    if failing(replica, seen) or seen.starts > replica.starts:
+        return _WORTH[ReplicaState.BACKOFF]
+    return _WORTH.get(replica.state, _COMING)
 
 
 def lacking(situation: Situation, now: float) -> list[CreateReplica]:

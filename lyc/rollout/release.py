@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lyc.records.deployment import Release, ReleaseState, ReplicaState
 from lyc.rollout.actions import Action, Retarget, SettleRelease
-from lyc.rollout.counts import active, beside, canaries, desired, standing_by, wished
+from lyc.rollout.counts import active, beside, desired, left_behind, standing_by, wished
 from lyc.rollout.failures import failing
 from lyc.rollout.situation import Situation
 from lyc.rollout.transitions import COMING_OR_SERVING
@@ -22,6 +22,8 @@ def settle(situation: Situation, now: float) -> list[Action]:
             return [SettleRelease(target.number, ReleaseState.ACTIVE, back=True)]
         case ReleaseState.ACTIVE:
             return _superseded(situation) or _reverted(situation, target, now)
+    if target.active_at is not None and previous(situation) is None:  # it has served, and nothing else ever has
+        return [SettleRelease(target.number, ReleaseState.ACTIVE, back=True)]
     return _failed(situation, target) or _proven(situation, target)
 
 
@@ -44,7 +46,8 @@ def _number(release: Release | None) -> int | None:
 
 
 def _superseded(situation: Situation) -> list[Action]:
-    return [SettleRelease(one.number, ReleaseState.SUPERSEDED) for one in [*active(situation), *canaries(situation)]]
+    gone = [*active(situation), *left_behind(situation)]
+    return [SettleRelease(one.number, ReleaseState.SUPERSEDED) for one in gone]
 
 
 def _failed(situation: Situation, target: Release) -> list[Action]:

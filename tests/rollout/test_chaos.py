@@ -56,7 +56,7 @@ class Chaos(RuleBasedStateMachine):
     def a_process_fails(self, data: st.DataObject, state: str) -> None:
         running = self.world.running()
         if running:
-            self.world.processes[data.draw(st.sampled_from(running))] = state
+            self.world.fail(data.draw(st.sampled_from(running)), state)
 
     @rule(data=st.data())
     def the_host_starts_a_process_again(self, data: st.DataObject) -> None:
@@ -129,6 +129,7 @@ class Chaos(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         for identity, attempt in self.world.running():
+            assert identity in self.world.replicas
             replica = self.world.replicas[identity]
             assert replica.attempts == attempt
             assert replica.state is not ReplicaState.PENDING

@@ -71,8 +71,18 @@ class World:
         return number
 
     def roll_back(self, number: int) -> None:
-        self.releases[number] = dataclasses.replace(self.releases[number], state=ReleaseState.PENDING, error=None)
+        """As the store does it."""
+        for other, one in self.releases.items():
+            if other != number and one.state in (ReleaseState.PENDING, ReleaseState.CANARY):
+                self.releases[other] = dataclasses.replace(one, state=ReleaseState.SUPERSEDED)
+        again = self.releases[number]
+        if again.state is not ReleaseState.ACTIVE:
+            self.releases[number] = dataclasses.replace(again, state=ReleaseState.PENDING, error=None)
         self.change(target=number, error=None, canary=None)
+        runs = {key[0] for key in self.running()}
+        for one in [r for r in self.replicas.values() if r.release == number and r.id not in runs]:
+            if one.state is ReplicaState.FAILED:
+                del self.replicas[one.id]
 
     def restart(self) -> None:
         self.now += 1
@@ -88,10 +98,16 @@ class World:
         """Let all running processes (of a release) be hung, exited or gave-up."""
         for key in self.running(release):
             if key[0] != but:
-                self.processes[key] = state
+                self.fail(key, state)
+
+    def fail(self, key: tuple[str, int], state: str) -> None:
+        """What it was answering is lost."""
+        self.in_flight.pop(key[0], None)
+        self.processes[key] = state
 
     def host_starts_again(self, key: tuple[str, int]) -> None:
         """After a crash, or a boot."""
+        self.in_flight.pop(key[0], None)
         self.processes[key] = "starting"
         self.starts[key] = self.starts.get(key, 1) + 1
 
@@ -119,7 +135,8 @@ class World:
         return Situation(self.deployment, tuple(self.releases.values()), replicas, seen)
 
     def running(self, release: int | None = None) -> list[tuple[str, int]]:
-        mine = [key for key in self.processes if release in (None, self.replicas[key[0]].release)]
+        known = {key: self.replicas.get(key[0]) for key in self.processes}
+        mine = [key for key, one in known.items() if release is None or (one and one.release == release)]
         return [key for key in mine if self.processes[key] not in OVER]
 
     def ready(self, release: int) -> list[Replica]:
@@ -168,6 +185,8 @@ class World:
                     identity, "d", release, "local", ReplicaState.PENDING, self.now, self.now, socket="s"
                 )
             case MoveReplica():
+                if action.signal is Signal.LOST:
+                    self.in_flight.pop(action.replica, None)
                 self.replicas[action.replica] = moved(self.replicas[action.replica], action, self.now)
             case StartProcess() | StopProcess() if self.away:
                 pass  # the attempt fails, and is made again
