@@ -34,8 +34,10 @@ FROM_CALLERS = (WAKE_TIMEOUT, KEEPALIVE)
 FINAL = "x-envoy-ratelimited"
 """In an answer: the gateway shall not try again (the only header of an answer by which Envoy can be told)."""
 
-ATTEMPTS = 12
-"""Tries of one request. The activator ends it earlier (`lyc.gateway.verdict`); without one, they cover its restart."""
+ATTEMPTS = 16
+"""Tries of one request. The activator ends it earlier (`lyc.gateway.verdict`); while there is none, they last for about
+eight seconds, in which another may come: a restart of the controller loses nobody."""
+IMPATIENT_ATTEMPTS = 5
 
 
 def front_name(route: Route) -> str:
@@ -59,13 +61,18 @@ def trusted_headers(route: Route) -> list[Json]:
     ]
 
 
-def retry_policy(base: Json) -> Json:
+def impatient() -> Json:
+    """Matches the requests of callers that will not wait at all."""
+    return {"name": WAKE_TIMEOUT, "string_match": {"exact": "0"}}
+
+
+def retry_policy(base: Json, attempts: int) -> Json:
     """`base`, with the way to the activator and back: a try goes where the one before did not."""
     previous = typed("extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", update_frequency=1)
     return {
         **base,
-        "num_retries": ATTEMPTS - 1,
-        "retry_back_off": {"base_interval": "0.02s", "max_interval": "1s"},
+        "num_retries": attempts - 1,
+        "retry_back_off": {"base_interval": "0.02s", "max_interval": "2s"},
         "retry_priority": {"name": "envoy.retry_priorities.previous_priorities", "typed_config": previous},
         "rate_limited_retry_back_off": {
             "reset_headers": [{"name": RETRY_IN, "format": "SECONDS"}],

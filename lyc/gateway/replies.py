@@ -47,7 +47,7 @@ _REPLIES: Mapping[int, tuple[str, str, str]] = {
     504: ("The replica did not answer in time.", "server_error", "replica_timeout"),
 }
 _NO_REPLICA = ("No replica of this deployment is ready; try again soon.", "server_error", "no_replica_ready")
-_NO_REPLICA_FLAGS = ("UH", "NC")  # no healthy upstream; the cluster is not there yet or no longer
+_NO_REPLICA_FLAGS = ("UH", "NC", "UF")  # nobody is well; the cluster is not there yet or no longer; nobody listens
 _OTHER = ("The gateway refused this request.", "invalid_request_error", "refused")
 
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from lyc.gateway.access import RBAC, RBAC_PER_ROUTE, only_with
-from lyc.gateway.front import FINAL, RETRY_IN, front_name, retry_policy, trusted_headers
+from lyc.gateway.front import (
+    ATTEMPTS,
+    FINAL,
+    IMPATIENT_ATTEMPTS,
+    RETRY_IN,
+    front_name,
+    impatient,
+    retry_policy,
+    trusted_headers,
+)
 from lyc.gateway.keys import AUTH, LUA, check_name
 from lyc.gateway.xds import Json, typed
 from lyc.records.gateway import Route
@@ -32,7 +42,7 @@ def route_config(routes: Iterable[Route]) -> Json:
     host = {
         "name": "all",
         "domains": ["*"],
-        "routes": [_health(), *(_deployment(route) for route in routes)],
+        "routes": [_health(), *chain.from_iterable(map(_deployment, routes))],
         "retry_policy": _retry(),
         "include_request_attempt_count": any(route.activator is not None for route in routes),  # for the activator
     }
@@ -53,26 +63,30 @@ def _health() -> Json:
     }
 
 
-def _deployment(route: Route) -> Json:
+def _deployment(route: Route) -> list[Json]:
+    """Its route; with an activator, one before it for callers that will not wait: they must not wait for it either."""
     name = check_name("deployment", route.deployment)
     bearer = "Bearer " + route.engine_key.reveal().replace("%", "%%")  # `%` begins a command in Envoy's header values
     header = {"header": {"key": "authorization", "value": bearer}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     # The key check has already compared the names; this holds even if a fault in it let another path through.
     guard = typed(RBAC_PER_ROUTE, rbac={"rules": only_with("deployment", {"string_match": {"exact": name}})})
+    match: Json = {"prefix": f"/{name}/v1/"}
     action: Json = {
         "cluster": front_name(route),
         "prefix_rewrite": "/v1/",
         "timeout": "0s",
         "idle_timeout": f"{IDLE_SECONDS}s",
     }
-    if route.activator is not None:
-        action["retry_policy"] = retry_policy(_retry())
-    return {
-        "match": {"prefix": f"/{name}/v1/"},
-        "route": action,
-        "request_headers_to_add": [header, *(trusted_headers(route) if route.activator is not None else ())],
-        "typed_per_filter_config": {RBAC: guard},
-    }
+    common: Json = {"typed_per_filter_config": {RBAC: guard}}
+    if route.activator is None:
+        return [{**common, "match": match, "route": action, "request_headers_to_add": [header]}]
+    common["request_headers_to_add"] = [header, *trusted_headers(route)]
+    hasty = {"match": {**match, "headers": [impatient()]}, "route": _retried(action, IMPATIENT_ATTEMPTS)}
+    return [{**common, **hasty}, {**common, "match": match, "route": _retried(action, ATTEMPTS)}]
+
+
+def _retried(action: Json, attempts: int) -> Json:
+    return {**action, "retry_policy": retry_policy(_retry(), attempts)}
 
 
 def _retry() -> Json:

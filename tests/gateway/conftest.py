@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.gateway.rig import Rig, StandIn, free_port
+from tests.gateway.waker import Start, Starter
 
 
 @pytest.fixture
@@ -34,3 +35,21 @@ def alpha(rig: Rig) -> StandIn:
     engine = rig.stand_in("alpha-1-a")
     rig.start(alpha=[engine.endpoint], beta=[])
     return engine
+
+
+@pytest.fixture
+def start(rig: Rig) -> Iterator[Start]:
+    """Starts an activator, and Envoy (if it does not run) with no replica of `alpha` and `beta`."""
+    made: list[Starter] = []
+
+    def begin(wakes: Callable[[], object] = lambda: None, **said: object) -> Starter:
+        starter = Starter(rig, wakes, **said)
+        made.append(starter)
+        rig.activator = str(starter.path)
+        if rig.envoy is None:
+            rig.start(alpha=[], beta=[])
+        return starter.start()
+
+    yield begin
+    for starter in made:
+        starter.close()

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from lyc.gateway.admin import Admin
 from lyc.gateway.envoy import EnvoyGateway
 from lyc.records.gateway import Endpoint, GatewayConfig, KeyEntry, Route
 from lyc.records.secret import Secret
@@ -103,6 +104,7 @@ class Rig:
     engines: list[StandIn] = field(default_factory=list)
     envoy: subprocess.Popen[bytes] | None = None
     activator: str | None = None
+    others: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gateway = EnvoyGateway(self.home / "config", self.home / "run")
@@ -187,6 +189,11 @@ class Rig:
         path = f"/{deployment}/v1/chat/completions"
         return self.call("POST", path, deployment, json=wish, headers=headers)
 
+    def at_activator(self) -> int:
+        """Requests that Envoy has there."""
+        said = Admin(self.gateway.layout.admin_socket).call("/stats?filter=activator-.*upstream_rq_active$").decode()
+        return sum(int(line.rpartition(": ")[2]) for line in said.splitlines())
+
     def raw(self, request: bytes, seconds: float = 5.0) -> bytes:
         """The first answer to these bytes, or what has come when the gateway closes or is silent for `seconds`."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
@@ -225,7 +232,7 @@ class Rig:
         return [line for line in lines if all(line[name] == value for name, value in fields.items())]
 
     def close(self) -> None:
-        for process in (self.envoy, *(engine.process for engine in self.engines)):
+        for process in (self.envoy, *self.others, *(engine.process for engine in self.engines)):
             if process and process.poll() is None:
                 process.kill()
                 process.wait(DEADLINE)

@@ -5,64 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 
-import httpx
 import openai
 import pytest
 
 from lyc.errors import EngineFailed
 from lyc.records.wake import Waking
-from tests.gateway.rig import Rig, StandIn, until, until_async
-from tests.gateway.waker import Starter
+from tests.gateway.rig import Rig, until, until_async
+from tests.gateway.waker import Start, ask, error, held, one_replica
 
 pytestmark = pytest.mark.anyio
 CHAT = "/alpha/v1/chat/completions"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 4}
-
-Start = Callable[..., Starter]
-
-
-@pytest.fixture
-def start(rig: Rig) -> Iterator[Start]:
-    """Starts an activator, and Envoy with no replica of `alpha` and `beta`."""
-    made: list[Starter] = []
-
-    def begin(wakes: Callable[[], object] = lambda: None, **said: object) -> Starter:
-        starter = Starter(rig, wakes, **said)
-        made.append(starter)
-        rig.activator = str(starter.path)
-        rig.start(alpha=[], beta=[])
-        return starter.start()
-
-    yield begin
-    for starter in made:
-        starter.close()
-
-
-def one_replica(rig: Rig, *arguments: str, **behaviour: object) -> Callable[[], StandIn]:
-    """What a wake does: an engine is started, and routed to at once, before it has loaded."""
-
-    def wakes() -> StandIn:
-        engine = rig.stand_in("alpha-1-a", *arguments, **behaviour)
-        rig.apply(alpha=[engine.endpoint], beta=[])
-        return engine
-
-    return wakes
-
-
-def error(answer: httpx.Response) -> dict[str, object]:
-    """The error of an answer that is OpenAI's shape and lets nothing of the inside out."""
-    assert set(answer.json()) == {"error"}
-    found = answer.json()["error"]
-    assert set(found) == {"message", "type", "param", "code"}
-    assert "envoy" not in str(answer.headers).lower()
-    assert not {"x-lyc-retry-in", "server"} & set(answer.headers)
-    return dict(found)
-
-
-async def held(starter: Starter, count: int, deployment: str = "alpha") -> None:
-    await until_async(lambda: starter.activator.held().get(deployment, 0) == count, f"{count} requests wait")
 
 
 async def test_burst_at_zero_is_answered_by_the_replica_that_one_wake_started(rig: Rig, start: Start) -> None:
@@ -201,10 +155,11 @@ def test_where_there_is_no_hope_the_reason_comes_at_once(rig: Rig, start: Start,
 
 async def test_hope_that_is_lost_while_they_wait(rig: Rig, start: Start) -> None:
     starter = start()
-    tasks = [asyncio.create_task(asyncio.to_thread(rig.chat)) for _ in range(5)]
-    await held(starter, 5)
-    starter.say(Waking("failed", error={"what": "no card is left"}))
-    answers = await asyncio.gather(*tasks)
+    async with rig.client() as client:
+        tasks = [asyncio.create_task(ask(client, rig)) for _ in range(5)]
+        await held(starter, 5)
+        starter.say(Waking("failed", error={"what": "no card is left"}))
+        answers = await asyncio.gather(*tasks)
     assert {(answer.status_code, str(error(answer)["message"])) for answer in answers} == {(503, "No card is left.")}
 
 
@@ -220,10 +175,11 @@ async def test_unwell_replica_is_waited_for_and_the_way_back_is_found(rig: Rig, 
     rig.wait_healthy("alpha-1-a")
     engine.tell(health=503)
     until(lambda: rig.gateway.status().healthy == frozenset(), "the replica is out of rotation")
-    tasks = [asyncio.create_task(asyncio.to_thread(rig.chat)) for _ in range(5)]
-    await held(starter, 5)
-    engine.tell(health=200)
-    assert [answer.status_code for answer in await asyncio.gather(*tasks)] == [200] * 5
+    async with rig.client() as client:
+        tasks = [asyncio.create_task(ask(client, rig)) for _ in range(5)]
+        await held(starter, 5)
+        engine.tell(health=200)
+        assert [answer.status_code for answer in await asyncio.gather(*tasks)] == [200] * 5
     arrived = starter.activator.arrived()
     assert rig.chat().status_code == 200
     assert starter.activator.arrived() == arrived  # the next goes to the replica straight away
@@ -234,13 +190,14 @@ async def test_replica_that_dies_under_a_request_and_comes_back(rig: Rig, start:
     starter = start()
     engine = one_replica(rig, ttft=30.0)()
     rig.wait_healthy("alpha-1-a")
-    tasks = [asyncio.create_task(asyncio.to_thread(rig.chat)) for _ in range(5)]
-    await until_async(lambda: engine.seen()["running"] == 5, "the replica works on them")
-    engine.kill()
-    await held(starter, 5)
-    again = await asyncio.to_thread(rig.stand_in, "alpha-1-b")
-    await asyncio.to_thread(rig.apply, alpha=[again.endpoint], beta=[])
-    assert [answer.status_code for answer in await asyncio.gather(*tasks)] == [200] * 5
+    async with rig.client() as client:
+        tasks = [asyncio.create_task(ask(client, rig)) for _ in range(5)]
+        await until_async(lambda: engine.seen()["running"] == 5, "the replica works on them")
+        engine.kill()
+        await held(starter, 5)
+        again = await asyncio.to_thread(rig.stand_in, "alpha-1-b")
+        await asyncio.to_thread(rig.apply, alpha=[again.endpoint], beta=[])
+        assert [answer.status_code for answer in await asyncio.gather(*tasks)] == [200] * 5
 
 
 async def test_one_of_two_replicas_dies_and_nobody_waits(rig: Rig, start: Start) -> None:

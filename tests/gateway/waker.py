@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+import httpx
+
 from lyc.gateway.activator import Activator
 from lyc.records.wake import Waking
-from tests.gateway.rig import Rig
+from tests.gateway.rig import Rig, StandIn, until_async
 
 
 class Starter:
@@ -68,3 +70,38 @@ class Starter:
                 self.ready = seen
                 for name in ("alpha", "beta"):
                     self.activator.changed(name)
+
+
+Start = Callable[..., Starter]
+"""The fixture `start`."""
+
+
+def one_replica(rig: Rig, *arguments: str, **behaviour: object) -> Callable[[], StandIn]:
+    """What a wake does: an engine is started, and routed to at once, before it has loaded."""
+
+    def wakes() -> StandIn:
+        engine = rig.stand_in("alpha-1-a", *arguments, **behaviour)
+        rig.apply(alpha=[engine.endpoint], beta=[])
+        return engine
+
+    return wakes
+
+
+def error(answer: httpx.Response) -> dict[str, object]:
+    """The error of an answer that is OpenAI's shape and lets nothing of the inside out."""
+    assert set(answer.json()) == {"error"}
+    found = answer.json()["error"]
+    assert set(found) == {"message", "type", "param", "code"}
+    assert "envoy" not in str(answer.headers).lower()
+    assert not {"x-lyc-retry-in", "server"} & set(answer.headers)
+    return dict(found)
+
+
+async def ask(client: httpx.AsyncClient, rig: Rig) -> httpx.Response:
+    """One chat, not streamed."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 4}
+    return await client.post("/alpha/v1/chat/completions", json=body, headers=rig.headers())
+
+
+async def held(starter: Starter, count: int, deployment: str = "alpha") -> None:
+    await until_async(lambda: starter.activator.held().get(deployment, 0) == count, f"{count} requests wait")
