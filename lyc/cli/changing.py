@@ -56,6 +56,8 @@ def awaited(session: Session, change: ChangeDocument, *, wait: bool, timeout: fl
     output, name, operation = session.output, change["name"], change["operation"]
     document: dict[str, object] = {"name": name, "changed": change["changed"], "changes": change["changes"]}
     if operation is None:
+        if change["changed"]:
+            output.done(f"{name}: {', '.join(change['changes'])}")
         output.answer({**document, "release": change["release"]}, "")
         return
     if not wait:

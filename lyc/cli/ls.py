@@ -23,7 +23,10 @@ lyc ls --json | jq -r '.deployments[] | select(.state != "ready") | .name'
 """
 
 _COMMIT = re.compile(r"(@[0-9a-f]{8})[0-9a-f]{32}$")
-COLOURS = {"ready": "green", "failed": "red", "degraded": "yellow", "updating": "cyan", "starting": "cyan"}
+COLOURS = {
+    "ready": "green", "failed": "red", "degraded": "yellow", "updating": "cyan", "starting": "cyan", "canary": "cyan",
+    "waking": "cyan", "idle": "dim", "paused": "yellow",
+}  # fmt: skip
 
 
 def ls(context: typer.Context, as_json: Json = False) -> None:

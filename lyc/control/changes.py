@@ -21,7 +21,7 @@ from lyc.control.return_to import previous, returnable
 from lyc.errors import Failed, LycError, UsageError
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.scaling import ScalePolicy
-from lyc.rollout import Signal, Situation, preview, words
+from lyc.rollout import Signal, Situation, given_up, moved, preview, words
 from lyc.rollout.actions import Action, MoveReplica
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds
@@ -104,15 +104,15 @@ class Changes:
             low, high = bounds(deployment.policy, now)
             desired = max(1, low, min(high, deployment.scaler.desired))
             scaler = replace(deployment.scaler, desired=desired, last_request=now)
-            given_up = self._given_up(deployment)
-            if not deployment.paused and not given_up:
+            failed = self._given_up(deployment)
+            if not deployment.paused and not failed:
                 return Changed((), release=deployment.target)
             what = ("resumed",) if deployment.paused else ("what was given up is tried again",)
             after = replace(deployment, paused=False, scaler=scaler)
             if dry_run:
-                return Changed(what, self._foretold(after, without=given_up), deployment.target)
+                return Changed(what, self._foretold(after, without=failed), deployment.target)
             with self._journaled(name, "resume"):
-                self._forget(given_up)
+                self._put_by(failed)
                 self._store.change_deployment(name, now, paused=False, scaler=scaler)
             return Changed(what, release=deployment.target)
 
@@ -125,9 +125,9 @@ class Changes:
             target = self._target(deployment)
             if deployment.paused:
                 raise UsageError("paused", f"{name} is paused: nothing of it runs", hint=f"lyc resume {name}")
-            given_up = self._given_up(deployment)
+            failed = self._given_up(deployment)
             old = [one for one in self._store.replicas(name) if one.state not in ENDED]
-            if target is None or not [*old, *given_up]:
+            if target is None or not [*old, *failed]:
                 raise UsageError("nothing-to-restart", f"nothing of {name} runs just now", hint=f"lyc status {name}")
             if [one for one in old if one.created_at >= now]:
                 raise Failed(
@@ -136,11 +136,12 @@ class Changes:
                     hint=f"lyc pause {name}, then lyc resume {name}",
                 )
             after = replace(deployment, restart_before=now, surge=self._beside(target, deployment))
-            ids = tuple(one.id for one in [*old, *given_up])
+            ids = tuple(one.id for one in [*old, *failed])
             what = (_replaced(len(ids), beside=after.surge),)
             if dry_run:
-                return Changed(what, self._foretold(after), target.number, ids)
+                return Changed(what, self._foretold(after, without=failed), target.number, ids)
             with self._journaled(name, "restart", detail={"replicas": list(ids), "surge": after.surge}):
+                self._put_by(failed)
                 self._store.change_deployment(name, now, restart_before=now, surge=after.surge)
             return Changed(what, (), target.number, ids)
 
@@ -153,7 +154,7 @@ class Changes:
             releases = self._store.releases(name)
             number = previous(deployment, releases) if to is None else to
             release = returnable(self._deps, deployment, releases, number)
-            given_up = [
+            failed = [
                 one for one in self._store.replicas(name) if one.release == number and one.state is ReplicaState.FAILED
             ]
             surge = self._beside(release, deployment)
@@ -163,7 +164,7 @@ class Changes:
                 state = release.state if release.state is ReleaseState.ACTIVE else ReleaseState.PENDING
                 after = replace(deployment, target=number, surge=surge, canary=None, error=None)
                 again = tuple(replace(one, state=state) if one.number == number else one for one in releases)
-                return Changed(what, self._foretold(after, releases=again, without=given_up), number)
+                return Changed(what, self._foretold(after, releases=again, without=failed), number)
             detail: dict[str, object] = {"from": deployment.target, "to": number}
             with self._journaled(name, "rollback", subject=str(number), detail=detail):
                 self._store.retarget(name, number, now, surge=surge)
@@ -196,12 +197,17 @@ class Changes:
         return next((one for one in self._store.releases(deployment.name) if one.number == deployment.target), None)
 
     def _given_up(self, deployment: Deployment) -> list[Replica]:
+        """Replicas of the target that will not be tried again, or not soon."""
         replicas = self._store.replicas(deployment.name)
-        return [one for one in replicas if one.release == deployment.target and one.state is ReplicaState.FAILED]
+        return [one for one in replicas if one.release == deployment.target and given_up(one)]
 
-    def _forget(self, given_up: list[Replica]) -> None:
-        for replica in given_up:
-            self._store.remove_replica(replica.id)
+    def _put_by(self, replicas: list[Replica]) -> None:
+        """A person asks for them again: their failure does not count any more. Their logs stay."""
+        for one in replicas:
+            again = one
+            if one.state is ReplicaState.FAILED:
+                again = moved(one, MoveReplica(one.id, Signal.PUT_BY), self._deps.clock())
+            self._store.put_replica(replace(again, retry_at=None))
 
     def _beside(self, release: Release, deployment: Deployment) -> bool:
         """Whether a replica of it has room beside those that run; where that cannot be known, as it was so far."""

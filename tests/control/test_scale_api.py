@@ -270,6 +270,18 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(api: Api) -> None:
     assert threading.active_count() < 20, "no worker was woken"
 
 
+def test_what_was_given_up_is_tried_again_by_a_resume_or_a_restart(api: Api) -> None:
+    api.deployment(A, scaler=ScalerState(1))
+    api.replica(1, ReplicaState.FAILED)
+    api.replica(1, ReplicaState.STOPPED, retry_at=1e12)
+    resumed = api.post("resume", dry_run=True)
+    assert resumed["changes"] == ["what was given up is tried again"]
+    assert texts(resumed)[0] == "add a replica of release 1"
+    restarted = api.post("restart", dry_run=True)
+    assert restarted["changes"][0].startswith("2 replicas are replaced")
+    assert texts(restarted)[0] == "add a replica of release 1"
+
+
 def test_releases_show_who_serves(api: Api) -> None:
     api.deployment(B, A, ReleaseState.CANARY, canary=0.25)
     api.replica(2, ReplicaState.READY, ready_at=12.0)

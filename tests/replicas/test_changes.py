@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.e2e.harness import wait_for
 from tests.replicas.stand_in import Home, write_model
@@ -148,3 +149,16 @@ def test_a_pause_is_watched_no_further_and_down_ends_it(home: Home) -> None:
     out, err = follower.communicate(timeout=60)
     assert (follower.returncode, "  pause" in out) == (1, True)
     assert err.startswith("error[no-such-deployment]")
+
+
+@pytest.mark.slow
+def test_a_crash_loop_ends_and_is_tried_again_when_a_person_asks(home: Home) -> None:
+    home.deploy()
+    home.behave(fails=True)
+    psutil.Process(home.status("chat")["replica_list"][0]["pid"]).kill()
+    wait_for(lambda: home.status("chat")["state"] == "failed", 180, "the end of the loop")
+    assert "as it was told" in home.run("logs", "chat").stdout
+    home.behave()
+    assert home.json("resume", "chat", "--dry-run")["changes"] == ["what was given up is tried again"]
+    assert home.json("resume", "chat")["state"] == "ready"
+    assert "as it was told" in home.run("logs", "chat").stdout, "the logs of what failed stay"
