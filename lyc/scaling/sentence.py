@@ -26,7 +26,7 @@ def explain(
     else:
         parts = [_bound(policy, state, low, now), *_load(reading, state, target(policy, state, capacity), now)]
         parts += _next(reading, policy, state, low, now)
-    if state.desired == high and state.needs and state.needs[-1][1] >= high > low:
+    if state.desired == high and reading is not None and reading.stable > high * target(policy, state, capacity):
         parts.append("no more than the maximum")
     return f"{head}: " + ", ".join(part for part in parts if part)
 

@@ -42,10 +42,10 @@ def test_a_load_that_grows_slowly_is_followed_by_its_average() -> None:
 def test_a_burst_is_met_within_seconds_and_a_blip_is_not() -> None:
     walk = Walk(FOUR)
     walk.through(120, 10)
-    walk.tick(40)
+    walk.tick(60)
     assert walk.state.desired == 1, "one second of it"
-    walk.through(5, 40)
-    assert walk.state.desired == 3
+    walk.through(5, 60)
+    assert walk.state.desired == 4
     assert walk.state.panic_since is not None
     calm = Walk(FOUR)
     calm.through(120, 10)
@@ -87,8 +87,8 @@ def test_in_panic_it_never_goes_down() -> None:
     walk.through(DOWN_SECONDS + 200, 3, ready=4)
     assert walk.state.desired == 1
     held = Walk(FOUR, ScalerState(desired=4))
-    held.through(DOWN_SECONDS + 200, 32, ready=1)
-    assert set(held.desired) == {4}, "one replica of four is up: that needs two is no reason to stop others"
+    held.through(DOWN_SECONDS + 200, 48, ready=1)
+    assert set(held.desired) == {4}, "one replica of four is up: that three are needed is no reason to stop others"
 
 
 def test_fewer_only_when_the_highest_need_of_the_last_minutes_was_lower() -> None:
