@@ -35,7 +35,7 @@ def events(
     tail: Annotated[int, typer.Option("--tail", metavar="N", help="At most so many of the past.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line.")] = False,
 ) -> None:
-    """Show what was done to a deployment, by whom, why, and how it ended."""
+    """Show what was done to it, by whom, and how it ended."""
     session = open_session(context, as_json=as_json)
     if tail < 0:
         raise UsageError("invalid-value", "--tail takes a number of events, 0 or more", where="--tail")

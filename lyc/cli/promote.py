@@ -27,7 +27,10 @@ def promote(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Give the release of a canary all requests; the one before it drains and stops."""
+    """Give a canary all requests, or another share.
+
+    The release before it drains and stops once the canary has all.
+    """
     session = open_session(context, as_json=as_json)
     client, output = existing(session, name), session.output
     if share is None:

@@ -23,7 +23,10 @@ def resume(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """End a pause, and try again what was given up after too many crashes."""
+    """End a pause, or try again what was given up.
+
+    An engine that dies five times in a row is given up; its log stays.
+    """
     session = open_session(context, as_json=as_json)
     seconds = duration(timeout, "--timeout")
     change = asked(existing(session, name), name, "resume", dry_run=dry_run)

@@ -59,7 +59,7 @@ def scale(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Show how many replicas there are and why, or change how many there may be.
+    """Show how many replicas run and why, or change that.
 
     The bounds belong to the deployment: a new release keeps them. A rule of the schedule is DAYS HOURS ZONE and min=N,
     max=N or both.
