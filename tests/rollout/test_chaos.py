@@ -170,7 +170,7 @@ class Chaos(RuleBasedStateMachine):
             return
         self.rests()
         # Whatever became of it: a person may go on with it.
-        world.change(paused=False, target=None if world.deployment.target is None else world.deployment.target)
+        world.change(paused=False)
         number = world.release(2, surge=world.deployment.surge)
         self.calm()
         assert len(world.ready(number)) == len(world.running()) == 2

@@ -175,6 +175,20 @@ class World:
             self.listen()
         self.settle()
 
+    def crash_until_given_up(self, which: str = "", *, how: str = "exited") -> None:
+        """Whatever is started (of one replica) comes up and fails, until nothing of it is tried again."""
+        for _ in range(500):
+            self.listen()
+            for key in self.running():
+                if which in ("", key[0]):
+                    self.fail(key, how)
+            self.step()
+            self.now += 1
+            mine = [r for r in self.replicas.values() if which in ("", r.id)]
+            if not self.step() and all(r.state in ENDED for r in mine):
+                return
+        raise AssertionError("it is tried again for ever")
+
     def apply(self, action: Action) -> None:
         assert self.deployment
         match action:
@@ -242,7 +256,7 @@ class World:
     def _may_take_away(self, actions: tuple[Action, ...]) -> None:
         """With room for two releases, what serves goes only when something else serves."""
         assert self.deployment
-        if self.deployment.paused or self.deployment.stopping or not self.desired() or not self.deployment.surge:
+        if self.deployment.target is None or not self.desired() or not self.deployment.surge:
             return
         gone = {a.replica for a in actions if isinstance(a, MoveReplica) and a.signal in (Signal.DRAIN, Signal.STOP)}
         serving = [r for r in self.replicas.values() if r.state is ReplicaState.READY and self.well(r)]
