@@ -22,8 +22,8 @@ def remembered(state: ScalerState, window: Sequence[Sample], now: float) -> Scal
     for sample in _after(window, until, now):
         if busy(sample):
             last = max(sample.at, last) if last is not None else sample.at
-        if sample.in_flight is None:
-            continue
+        if sample.in_flight is None or (last is None and sample.ready == 0):
+            continue  # while the first replica of all loads, nobody can be said to want none
         if since is None or until is None or sample.at - until > GAP_SECONDS:
             since = sample.at
         until = sample.at

@@ -127,6 +127,15 @@ def test_one_that_was_woken_may_finish_loading_though_nobody_waits_any_more() ->
     assert walk.state.desired == 0, "it has come, and nobody wants it"
 
 
+def test_the_idle_time_of_a_new_deployment_begins_when_it_can_answer() -> None:
+    walk = Walk(SLEEPY)
+    walk.through(2 * IDLE, 0, ready=0)
+    walk.through(IDLE - 10, 0, ready=1)
+    assert walk.state.desired == 1
+    walk.through(20, 0, ready=1)
+    assert walk.state.desired == 0
+
+
 def test_one_that_never_comes_does_not_load_for_ever() -> None:
     walk = Walk(ScalePolicy(0, 1, idle=30.0, wake_timeout=600.0), ScalerState(desired=0))
     walk.through(20, 0, held=1, ready=0)
