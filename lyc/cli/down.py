@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from lyc.cli.changing import DryRun, foretold, path
 from lyc.cli.options import Json, Name, duration, existing
 from lyc.cli.session import open_session
 from lyc.errors import Interrupted, Pending
 
 if TYPE_CHECKING:
     from lyc.control.documents import DeploymentDocument
+    from lyc.control.scale_documents import ChangeDocument
 
 EXAMPLES = """
 lyc down support-8b
 lyc down support-8b --yes --drain-timeout 2m
 lyc down support-8b --force
+lyc down support-8b --dry-run
 """
 _DRAIN_SECONDS = 30.0
 
@@ -34,6 +37,7 @@ def down(
         typer.Option("--force", help="Do not wait for hosts that do not answer; what runs there ends when they do."),
     ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is gone, or exit 8 at once.")] = True,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Drain and stop a deployment.
@@ -47,6 +51,9 @@ def down(
     client = existing(session, name)
     deployment = client.deployment(name)
     output = session.output
+    if dry_run:
+        foretold(output, cast("ChangeDocument", client.call("GET", path(name, "down"))))
+        return
     if not yes:
         output.say(_will_stop(deployment))
         if not output.confirm("Stop it?"):

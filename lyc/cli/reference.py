@@ -122,8 +122,8 @@ _DOCUMENTS = (
     ),
     (
         "… --dry-run",
-        "of `scale`, `pause`, `resume`, `restart`, `rollback` and `promote`: `{name, dry_run, changed, changes, steps:"
-        " [{action, subject, text}], release, operation}`",
+        "of `scale`, `pause`, `resume`, `restart`, `rollback`, `promote` and `down`: `{name, dry_run, changed, changes,"
+        " steps: [{action, subject, text}], release, operation}`",
     ),
     ("lyc pause", "`{name, state, changed}`"),
     (

@@ -170,6 +170,10 @@ class Changes:
                 self._store.retarget(name, number, now, surge=surge)
             return Changed(what, (), number)
 
+    def down(self, name: str) -> Changed:
+        """What `lyc down` would do; it is done by an operation."""
+        return Changed(("taken down",), self._foretold(replace(self._open(name), stopping=True)))
+
     def canary(self, name: str, share: float | None, *, dry_run: bool = False) -> Changed:
         """Another share for the release that is a canary; None = all: it is promoted. Raises UsageError `no-canary`."""
         with self._changing[name]:

@@ -46,7 +46,7 @@ class Limits:
         now, soonest = self.deps.clock(), None
         for rental in self.deps.store.rentals(open_only=True):
             if rental.time_limit is not None and now >= rental.time_limit:
-                self._end(rental.deployment, "its time is up (--ttl)")
+                self._end(rental.deployment, "ttl", "its time is up (--ttl)")
             elif rental.time_limit is not None:
                 soonest = min(rental.time_limit - now, soonest or rental.time_limit - now)
         found = self.standing()
@@ -55,7 +55,8 @@ class Limits:
         self._say(found)
         if found.level is Level.EXCEEDED:
             for name in self._first_to_go(found):
-                self._end(name, f"the budget of {found.budget.limit.amount} {found.budget.limit.currency} is spent")
+                limit = found.budget.limit
+                self._end(name, "budget", f"the budget of {limit.amount} {limit.currency} is spent")
         return soonest
 
     def standing(self) -> Standing | None:
@@ -104,10 +105,11 @@ class Limits:
                 found[one.name] = max(one.created_at, now - LOOKED_BACK)
         return found
 
-    def _end(self, name: str, why: str) -> None:
+    def _end(self, name: str, actor: str, why: str) -> None:
         deployment = self.deps.store.find_deployment(name)
         if deployment is not None and not deployment.stopping:
             log.warning("taking %s down: %s", name, why)
+            self.deps.store.journal.done(self.deps.clock(), name, actor, "down", cause=why)
             self.down(name)
 
     def _say(self, found: Standing) -> None:

@@ -106,12 +106,13 @@ class Operations:
         """Take up what a controller before this one had begun."""
         for operation in self._deps.store.running_operations():
             log.info("resuming %s of %s", operation.kind, operation.deployment)
-            self._spawn(operation)
+            self._spawn(operation, again=True)
 
-    def _spawn(self, operation: Operation) -> None:
-        threading.Thread(target=self._run, args=(operation,), name=operation.id, daemon=True).start()
+    def _spawn(self, operation: Operation, *, again: bool = False) -> None:
+        threading.Thread(target=self._run, args=(operation, again), name=operation.id, daemon=True).start()
 
-    def _run(self, operation: Operation) -> None:
+    def _run(self, operation: Operation, again: bool) -> None:
+        entry = self._written(operation, again=again)
         talk = Talk(self._feed, operation.id, self._deps.clock)
         result: dict[str, object] | None = None
         failure: LycError | None = None
@@ -123,6 +124,8 @@ class Operations:
             log.exception("operation %s", operation.id)
             failure = bug(f"{operation.kind} of {operation.deployment}", error)
         drop_credentials(self._deps.settings, operation.id)
+        if entry is not None:
+            self._deps.store.journal.end(entry, failure.ref if failure else "done")
         self._deps.store.put_operation(
             dataclasses.replace(
                 operation,
@@ -136,6 +139,22 @@ class Operations:
             log.error("%s of %s failed: %s", operation.kind, operation.deployment, failure)
         self._feed.publish(
             operation.id, "error" if failure else "result", failure.document() if failure else result or {}
+        )
+
+    def _written(self, operation: Operation, *, again: bool) -> int | None:
+        """An entry in the journal, where what the operation does was not written there by whoever asked for it."""
+        request = operation.request
+        if operation.kind not in (OperationKind.DEPLOY, OperationKind.DOWN) or request.get("written"):
+            return None
+        spec = request.get("spec")
+        model = str(spec.get("model", "")) if isinstance(spec, dict) else ""
+        return self._deps.store.journal.begin(
+            self._deps.clock(),
+            operation.deployment,
+            "user",
+            operation.kind.value,
+            cause=", ".join(part for part in (model, "taken up again" if again else "") if part),
+            detail={"operation": operation.id},
         )
 
 

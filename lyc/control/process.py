@@ -108,7 +108,9 @@ def run(deps: Deps) -> None:
         OperationKind.RESUME: come_up,
     }
     operations = Operations(deps, feed, work)
-    rentals.limits = Limits(deps, lambda name: operations.begin(OperationKind.DOWN, name, {"drain_timeout": 30.0}))
+    rentals.limits = Limits(
+        deps, lambda name: operations.begin(OperationKind.DOWN, name, {"drain_timeout": 30.0, "written": True})
+    )
 
     def stop() -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -82,6 +82,11 @@ def _add_scale(app: FastAPI, deps: Deps, changes: Changes, scaling: Scaling) -> 
 
 
 def _add_runs(app: FastAPI, changes: Changes, operations: Operations) -> None:
+    @app.get("/v1/deployments/{name}/down")
+    def foretold(name: str) -> dict[str, Any]:
+        """What the end of a deployment would take; only said."""
+        return _document(name, changes.down(name), dry_run=True)
+
     @app.post("/v1/deployments/{name}/pause")
     def pause(name: str, request: DryRequest) -> dict[str, Any]:
         """Stop all replicas, and wake none until it is resumed."""

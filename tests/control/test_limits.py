@@ -58,6 +58,8 @@ def test_a_deployment_whose_time_is_up_is_taken_down_once(world: World) -> None:
     world.limits.enforce()
     world.limits.enforce()
     assert world.down == ["a"]
+    (entry,) = world.store.journal.list("a")
+    assert (entry.actor, entry.action, entry.cause) == ("ttl", "down", "its time is up (--ttl)")
 
 
 def test_a_budget_that_is_spent_takes_down_in_the_order_that_was_set(world: World) -> None:

@@ -261,6 +261,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(api: Api) -> None:
     ]
     paused = api.post("pause", dry_run=True)
     assert [one["action"] for one in paused["steps"]] == ["move-replica", "move-replica", "stop-process"]
+    ended = api.get("down")
+    assert texts(ended)[-1] == "forget the deployment"
     restarted = api.post("restart", dry_run=True)
     assert restarted["changes"] == ["1 replica is replaced, beside it"]
     assert texts(restarted)[0] == "add a replica of release 1"
