@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from lyc.records.operation import OperationEvent, OperationState
+from lyc.records.operation import Operation, OperationEvent, OperationState
 from lyc.store import Store
 
 LAST_KINDS = frozenset({"result", "error"})
@@ -52,11 +52,20 @@ class Feed:
             for event in fresh:
                 after = event.seq
                 yield event
-            if over and self._store.operation(operation).state is not OperationState.RUNNING:
-                yield from self._store.events(operation, after)
+            if over and (ended := self._store.operation(operation)).state is not OperationState.RUNNING:
+                rest = self._store.events(operation, after)
+                yield from rest
+                if not rest or rest[-1].kind not in LAST_KINDS:
+                    yield _end(ended, after)
                 return
             if not fresh:
                 yield None
 
     def _fresh(self, operation: str, after: int) -> list[OperationEvent]:
         return [event for event in self._live.get(operation, ()) if event.seq > after]
+
+
+def _end(operation: Operation, after: int) -> OperationEvent:
+    """What a controller would have said, had it not been killed between the end and the saying."""
+    kind, data = ("error", operation.error) if operation.error else ("result", operation.result)
+    return OperationEvent(after + 1, operation.finished_at or 0.0, kind, data or {})

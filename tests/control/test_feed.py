@@ -54,3 +54,15 @@ def test_numbers_grow_across_a_restart_that_forgets_progress(store: Store) -> No
     second.publish("op", "phase", {"n": 100})
     end(store, second)
     assert heard(second, after=last) == [("phase", 100), ("result", None)]
+
+
+def test_an_end_that_was_never_said_is_heard_all_the_same(store: Store) -> None:
+    """The controller was killed after it had stored the end, and before it said so."""
+    first = Feed(store, lambda: 10.0)
+    first.publish("op", "phase", {"n": 1})
+    store.put_operation(Operation("op", OperationKind.DEPLOY, "d", {}, OperationState.SUCCEEDED, 1.0, 2.0, {"n": 7}))
+    assert heard(Feed(store, lambda: 20.0)) == [("phase", 1), ("result", 7)]
+    error = {"ref": "broken", "n": 8}
+    store.put_operation(Operation("op", OperationKind.DEPLOY, "d", {}, OperationState.FAILED, 1.0, 2.0, None, error))
+    assert heard(Feed(store, lambda: 20.0)) == [("phase", 1), ("error", 8)]
+    assert heard(Feed(store, lambda: 20.0), after=10_000) == [("error", 8)]
