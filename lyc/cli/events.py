@@ -66,7 +66,8 @@ def _show(session: Session, name: str, tail: int, since: float | None, *, follow
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > _AWAY_SECONDS:
                 raise
-        limit, since = 10_000, since if after == 0 else None
+        if after:
+            limit, since = 10_000, None
         time.sleep(_PAUSE_SECONDS)
 
 

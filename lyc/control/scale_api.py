@@ -146,11 +146,13 @@ def _journal(
     deps: Deps, name: str, after: int, limit: int | None, since: float | None, *, follow: bool
 ) -> Iterator[str]:
     journal, waited = deps.store.journal, threading.Event()
+    # What the limits leave out is not to come as news; what is written from here on is.
+    last = max([after, *(one.id for one in journal.list(name, limit=1))])
     fresh = journal.list(name, after=after, limit=limit, since=since)
     quiet, pending = 0.0, set[int]()
     while True:
         pending |= {one.id for one in fresh if one.result is None}
-        after = max([after, *(one.id for one in fresh)])
+        last = max([last, *(one.id for one in fresh)])
         yield "".join(json.dumps(asdict(one), default=str) + "\n" for one in fresh)
         if not follow or deps.store.find_deployment(name) is None:
             return
@@ -162,7 +164,7 @@ def _journal(
         waited.wait(FOLLOW_SECONDS)
         ended = [one for one in journal.of(pending) if one.result is not None]
         pending -= {one.id for one in ended}
-        fresh = [*ended, *journal.list(name, after=after)]
+        fresh = [*ended, *journal.list(name, after=last)]
 
 
 def _wished(request: ScaleRequest) -> dict[str, Any]:

@@ -322,5 +322,10 @@ def test_events_are_told_in_order_and_followed(api: Api) -> None:
     assert [(one["action"], one["result"]) for one in heard] == [
         ("scale", None), ("create-replica", "done"), ("scale", "paused"), ("pause", "done"),
     ]  # fmt: skip
+    news = scale_api._journal(api.deps, "d", 0, 0, None, follow=True)
+    assert next(news) == ""
+    journal.done(4.0, "d", "user", "resume")
+    assert [json.loads(line)["action"] for line in next(news).splitlines()] == ["resume"], "none of the past"
+    assert [json.loads(line)["action"] for line in next(stream).splitlines()] == ["resume"]
     api.deps.store.remove_deployment("d")
     assert [line for line in stream if line.strip()] == [], "it ends with its deployment"

@@ -151,6 +151,24 @@ def test_a_pause_is_watched_no_further_and_down_ends_it(home: Home) -> None:
     assert err.startswith("error[no-such-deployment]")
 
 
+def test_a_canary_is_given_up_by_a_rollback(home: Home, tmp_path: Path) -> None:
+    home.deploy()
+    assert home.error("promote", "chat", code=2)["ref"] == "no-canary"
+    home.deploy("--canary", "20%", model=write_model(tmp_path / "second", seed=1))
+    found = home.json("releases", "chat")
+    assert (found["target"], found["canary"]) == (2, 0.2)
+    shares = {one["number"]: one["share"] for one in found["releases"]}
+    assert shares == {1: 0.8, 2: 0.2}
+    home.run("promote", "chat", "--share", "50%")
+    assert {one["number"]: one["share"] for one in home.json("releases", "chat")["releases"]} == {1: 0.5, 2: 0.5}
+    back = home.json("rollback", "chat")
+    assert (back["changes"], back["release"]) == (["release: 2 → 1", "the canary ends"], 1)
+    wait_for(settled(home, 1), 60, "the first release alone")
+    found = home.json("releases", "chat")
+    assert {one["number"]: one["state"] for one in found["releases"]} == {1: "active", 2: "superseded"}
+    assert [one["share"] for one in found["releases"]] == [0.0, 1.0]
+
+
 @pytest.mark.slow
 def test_a_crash_loop_ends_and_is_tried_again_when_a_person_asks(home: Home) -> None:
     home.deploy()
