@@ -23,7 +23,7 @@ EVERY = bool(os.environ.get("LYC_EVERY_POINT"))
 """Whether points are walked too that leave nothing else than others do."""
 CREATES = frozenset({
     "POST /vms/create", "POST /v1/instances", "POST /v1/pods", "POST /api/v1/instance-operations/launch",
-    "POST /instance/v1/zones/fr-par-2/servers",
+    "POST /instance/v1/zones/fr-par-2/servers", "POST /launch",
 })  # fmt: skip
 
 

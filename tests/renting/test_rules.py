@@ -78,6 +78,16 @@ def test_sovereign_narrows_residency_and_does_not_widen_it() -> None:
     assert ref(replace(OFFER, country="FI"), rules) == "wrong-country"
 
 
+def test_a_machine_that_is_not_the_providers_own_answers_to_its_own_owner() -> None:
+    """Of one that is rented by way of another: whose the way is says nothing of it."""
+    at_home = replace(OFFER, country="FI", owner="Cloud Inc.", jurisdiction="US")
+    assert ref(at_home, Rules(sovereign=True), jurisdiction="FI") == "foreign-owner"
+    reason = refuse(at_home, replace(ACME, owner="Acme Oy", jurisdiction=""), Rules(sovereign=True), RATES)
+    assert reason is not None
+    assert "Cloud Inc." in reason.text
+    assert ref(replace(at_home, jurisdiction=""), Rules(sovereign=True), jurisdiction="") == "owner-unknown"
+
+
 def test_residency_alone_does_not_ask_for_the_owner() -> None:
     assert refuse_place("logs", "FI", EU) is None
     assert refuse_place("logs", "", Rules()) is None

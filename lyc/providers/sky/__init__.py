@@ -43,7 +43,7 @@ CAPABILITIES = Capabilities(
     boot_script=True,
     spot=True,
     # How finely they bill is each cloud's own: an hour is the careful assumption.
-    user="lyc",
+    user="lyc-login",  # see `setup`
     pages=(
         "https://docs.skypilot.co/en/latest/reference/api-server/api-server.html",
         "https://docs.skypilot.co/en/latest/reference/yaml-spec.html",

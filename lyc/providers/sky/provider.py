@@ -80,6 +80,7 @@ class Sky:
             except LycError:
                 return taken
             if any(one.id == request and one.active for one in requests):
+                taken = found or taken
                 self._pause(LOOK_SECONDS)
                 continue
             if found is not None and found.state is not MachineState.FAILED:

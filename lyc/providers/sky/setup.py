@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import shlex
 
-USER = "lyc"
+USER = "lyc-login"
+"""Not `lyc`: that is the account under which engines run."""
 _HOME = f"/home/{USER}"
 
 

@@ -1,7 +1,9 @@
 """SkyPilot's API server as version 0.14 answers: each thing that is asked becomes a request, its outcome is fetched.
 
 An offer of the cloud has the id that lyc's provider gives it: `gcp/europe-west3/g2-standard-4/L4:1`. What is fetched of
-`POST /status` is as it is at that moment. Handles are pickled in the real one; here they are what it says for none.
+`POST /status` is as it is at that moment. Handles are pickled in the real one; here they are what it says for none. A
+machine with `data["queued"]` is a launch that waits for its turn: it has no cluster, and `down` does not hold it up. Of
+one with `data["refused"]`, which is gone, the launch was refused with these words.
 """
 
 from __future__ import annotations
@@ -134,7 +136,7 @@ class _Server:
         names = asked.body.get("cluster_names")
 
         def outcome() -> Any:
-            alive = [one for one in self._cloud.machines.values() if one.alive]
+            alive = [one for one in self._cloud.machines.values() if one.alive and not one.data.get("queued")]
             return [self._row(one) for one in alive if names is None or one.name in names]
 
         return self._taken("sky.status", "list" if names is None else "get", outcome)
@@ -171,6 +173,8 @@ class _Server:
         launched = machine
 
         def outcome() -> Any:
+            if "refused" in launched.data:
+                raise Failure("ResourcesUnavailableError", launched.data["refused"])
             if launched.state is MachineState.FAILED:
                 raise Failure("RuntimeError", f"Failed to set up SkyPilot runtime on cluster: {launched.problem}")
             return {"job_id": None, "handle": NO_HANDLE}
@@ -187,6 +191,9 @@ class _Server:
 
     def down(self, asked: Request) -> Reply:
         name = asked.body["cluster_name"]
+        waits = self._cloud.machines.get(name)
+        if waits is not None and waits.data.get("queued"):
+            return self._taken("sky.down", "ended", lambda: _missing(name), name)
         machine = self._cloud.end(name)
         for one in self._asked.values():
             if one.name == "sky.launch" and one.cluster == name and self._status(one) == "RUNNING":
@@ -194,13 +201,16 @@ class _Server:
 
         def outcome() -> None:
             if machine is None:
-                raise Failure("ClusterDoesNotExist", f"Cluster {name!r} does not exist.")
+                _missing(name)
 
         return self._taken("sky.down", "ended", outcome, name, machine=machine)
 
     def cancel(self, asked: Request) -> Reply:
         for identity in asked.body["request_ids"]:
-            self._asked[identity].cancelled = True
+            one = self._asked[identity]
+            one.cancelled = True
+            if one.machine is not None and one.machine.data.get("queued"):
+                self._cloud.end(one.machine.id)
         return self._taken("sky.api_cancel", "cancelled", lambda: list(asked.body["request_ids"]))
 
     def journal(self, asked: Request) -> tuple[int, Any]:
@@ -300,6 +310,10 @@ _EMPTY: Mapping[str, Any] = {
     "user_id": "", "return_value": "null", "error": "null", "pid": None, "schedule_type": "short", "user_name": None,
     "cluster_name": None, "status_msg": None, "should_retry": False, "finished_at": None,
 }  # fmt: skip
+
+
+def _missing(name: str) -> None:
+    raise Failure("ClusterDoesNotExist", f"Cluster {name!r} does not exist.")
 
 
 def _task(machine: FakeMachine) -> dict[str, Any]:
