@@ -18,7 +18,7 @@ from lyc.rollout.transitions import ENDED
 
 WATCH_SECONDS = 0.1
 GATEWAY_SECONDS = 30.0
-_STEPS = (
+_PHASES = (
     (
         Phase.ENGINE,
         frozenset({ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.BACKOFF, ReplicaState.UNREACHABLE}),
@@ -39,7 +39,7 @@ class ComeUp:
     def run(self, operation: Operation, talk: Talk) -> dict[str, object]:
         """See `operations.Work`. request: `release`, its number, and what `_old` reads."""
         name, number = operation.deployment, int(str(operation.request["release"]))
-        steps = _Steps(self._reconciler, self._deps, talk)
+        steps = Steps(self._reconciler, self._deps, talk)
         waited = threading.Event()
         while True:
             deployment = self._deployment(name)
@@ -129,7 +129,7 @@ class ComeUp:
         }
 
 
-class _Steps:
+class Steps:
     """The phases start engine → load weights → ready, as the most advanced replica shows them: the first one counts."""
 
     def __init__(self, reconciler: Reconciler, deps: Deps, talk: Talk) -> None:
@@ -140,31 +140,31 @@ class _Steps:
         self._since = 0.0
 
     def show(self, mine: Sequence[Replica]) -> None:
-        coming = [(at, one) for one in mine for at, (_, states) in enumerate(_STEPS) if one.state in states]
+        coming = [(at, one) for one in mine for at, (_, states) in enumerate(_PHASES) if one.state in states]
         if not coming:
             return
         at, first = max(coming, key=lambda found: found[0])
         self._reach(at)
         progress = self._reconciler.progress(first.deployment, first.id)
         if progress is not None and self._at >= 0:
-            said = PhaseEvent(_STEPS[self._at][0], PhaseStatus.PROGRESS, progress.message, fraction=progress.fraction)
+            said = PhaseEvent(_PHASES[self._at][0], PhaseStatus.PROGRESS, progress.message, fraction=progress.fraction)
             self._talk.phase(said)
 
     def finish(self) -> None:
         if self._at >= 0:
-            self._reach(len(_STEPS) - 1)
+            self._reach(len(_PHASES) - 1)
             self.close(PhaseStatus.DONE)
 
     def close(self, status: PhaseStatus) -> None:
         if self._at >= 0:
-            self._talk.phase(PhaseEvent(_STEPS[self._at][0], status, seconds=self._deps.clock() - self._since))
+            self._talk.phase(PhaseEvent(_PHASES[self._at][0], status, seconds=self._deps.clock() - self._since))
 
     def _reach(self, at: int) -> None:
         while self._at < at:
             self.close(PhaseStatus.DONE)
             self._at += 1
             self._since = self._deps.clock()
-            self._talk.phase(PhaseEvent(_STEPS[self._at][0], PhaseStatus.STARTED))
+            self._talk.phase(PhaseEvent(_PHASES[self._at][0], PhaseStatus.STARTED))
 
 
 def _old(operation: Operation) -> frozenset[str]:

@@ -12,7 +12,13 @@ from lyc.records.host import LOCAL
 
 
 def previous(deployment: Deployment, releases: Sequence[Release]) -> int:
-    """The release that was active last before the present one. Raises UsageError `nothing-to-roll-back-to`."""
+    """The release that was active last before the present one. While a rollback is under way, the one that it goes to:
+    whoever asks twice, because the first answer was lost, must not be sent forward again. Raises UsageError
+    `nothing-to-roll-back-to`.
+    """
+    target = next((one for one in releases if one.number == deployment.target), None)
+    if target is not None and target.state is ReleaseState.PENDING and target.active_at is not None:
+        return target.number
     others = [
         one
         for one in releases

@@ -221,6 +221,15 @@ def test_the_one_before_is_the_one_that_was_active_last(api: Api) -> None:
     assert "hf:a/b@3" in api.post("rollback", dry_run=True)["hint"], "back from a rollback"
 
 
+def test_a_rollback_that_is_asked_for_twice_goes_the_same_way(api: Api) -> None:
+    api.deployment(B, A)
+    api.deps.store.retarget("d", 1, 3.0, surge=True)
+    error = api.post("rollback")
+    assert (error["ref"], error["what"]) == ("same-release", "d is on its way to release 1 already")
+    assert api.deps.store.deployment("d").target == 1
+    assert "hf:a/b@2" in api.post("rollback", to=2)["hint"], "unless it is said"
+
+
 def test_restart_and_promote_refuse_what_makes_no_sense(api: Api) -> None:
     api.deployment(A)
     assert api.post("restart")["ref"] == "nothing-to-restart"
