@@ -113,6 +113,16 @@ def test_down_to_the_highest_need_and_not_below() -> None:
     assert walk.state.desired == 3
 
 
+def test_down_to_the_highest_of_the_last_minutes_though_less_is_needed_now() -> None:
+    walk = Walk(FOUR)
+    walk.through(120, 60)
+    walk.through(DOWN_SECONDS - 200, 40)
+    walk.through(300, 4)
+    assert walk.state.desired == 3
+    walk.through(400, 4)
+    assert walk.state.desired == 1
+
+
 def test_at_most_half_at_one_decision() -> None:
     walk = Walk(MANY, ScalerState(desired=40))
     walk.through(DOWN_SECONDS + 30, 10)
