@@ -49,7 +49,8 @@ def chat(
     session = open_session(context, as_json=as_json)
     client = existing(session, name)
     deployment = client.deployment(name)
-    if deployment["url"] is None or not deployment["replicas"]["ready"]:
+    waking = deployment["state"] in ("idle", "waking")
+    if deployment["url"] is None or not (deployment["replicas"]["ready"] or waking):
         raise Unreachable(
             "no-replica", f"{name} is {deployment['state']}: no replica is ready", hint=f"lyc status {name}"
         )
@@ -59,7 +60,9 @@ def chat(
             raise UsageError("no-prompt", "there is nothing to ask", hint=f'lyc chat {name} "your question"')
     if prompt is None and as_json:
         raise UsageError("no-prompt", "--json needs a prompt", hint=f'lyc chat {name} "your question" --json')
-    with passing_key(client, name, label=LABEL, ttl=_KEY_SECONDS) as key:
+    if waking:
+        session.output.say(f"{name} is asleep; waking it …")
+    with passing_key(session.client, name, label=LABEL, ttl=_KEY_SECONDS) as key:
         talk = _Talk(Endpoint(deployment["url"], key, name), session.output, system, max_tokens, temperature)
         if prompt is not None:
             talk.once(prompt)

@@ -254,17 +254,19 @@ class _Deploy:
         self._finish(result)
 
     def _finish(self, result: DeployResult) -> None:
+        from lyc.cli.follow import asked
         from lyc.cli.proof import prove
 
-        client = self.session.client()
-        key = client.create_key(result["name"], label="default") if result["first"] else None
+        name, connect = result["name"], self.session.client
+        key = asked(connect, lambda client: client.create_key(name, label="default")) if result["first"] else None
         try:
-            proof = prove(client, result, key)
+            proof = prove(connect, result, key)
         except KeyboardInterrupt:
             proof = None  # the endpoint serves, and its key must not be lost
         except BaseException:
             if key is not None:  # nobody has seen it: the next deploy makes another
-                client.revoke_key(result["name"], key["id"])
+                made = key["id"]
+                asked(connect, lambda client: client.revoke_key(name, made))
             raise
         self._show(result, key, proof)
 

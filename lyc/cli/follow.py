@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from lyc.cli.progress import Progress, phase_event
 from lyc.errors import LycError, Pending, Unreachable, from_document
@@ -12,12 +12,24 @@ from lyc.errors import LycError, Pending, Unreachable, from_document
 if TYPE_CHECKING:
     from lyc.control.client import ControllerClient
 
+T = TypeVar("T")
+
 RECONNECT_SECONDS = 30.0
 """How long a controller may be away before the follower gives up."""
 _SILENCE_SECONDS = 10.0
 """After so long without an event the stream is opened anew, which also finds out that nobody is there."""
 
 _PAUSE_SECONDS = 0.2
+
+
+def asked(connect: Callable[[], ControllerClient], question: Callable[[ControllerClient], T]) -> T:
+    """What the controller answers; asked once more where it went away before it had. For what may be done twice."""
+    try:
+        return question(connect())
+    except Unreachable as problem:
+        if problem.ref != "controller-gone":
+            raise
+        return question(connect())
 
 
 def follow(

@@ -41,17 +41,21 @@ class Proof:
         return {"kind": self.kind, "answer": self.answer, "seconds": round(self.seconds, 3)}
 
 
-def prove(client: ControllerClient, result: DeployResult, key: NewKeyDocument | None) -> Proof:
+def prove(connect: Callable[[], ControllerClient], result: DeployResult, key: NewKeyDocument | None) -> Proof:
     """Ask the endpoint something, with `key` or with a key of its own that is gone afterwards.
 
     Raises Failed `endpoint-not-proven` with the reason.
     """
+    if key is not None:
+        return _proven(result, Secret(key["key"]))
+    with passing_key(connect, result["name"], label=CHECK_LABEL, ttl=300) as secret:
+        return _proven(result, secret)
+
+
+def _proven(result: DeployResult, key: Secret) -> Proof:
     name = result["name"]
     try:
-        if key is not None:
-            return _ask(Endpoint(result["url"], Secret(key["key"]), result["served_name"]), result.get("task"))
-        with passing_key(client, name, label=CHECK_LABEL, ttl=300) as secret:
-            return _ask(Endpoint(result["url"], secret, result["served_name"]), result.get("task"))
+        return _ask(Endpoint(result["url"], key, result["served_name"]), result.get("task"))
     except (Failed, Unreachable, NotAuthorised) as problem:
         raise Failed(
             "endpoint-not-proven",
@@ -63,14 +67,16 @@ def prove(client: ControllerClient, result: DeployResult, key: NewKeyDocument | 
 
 
 @contextmanager
-def passing_key(client: ControllerClient, name: str, *, label: str, ttl: float) -> Iterator[Secret]:
+def passing_key(connect: Callable[[], ControllerClient], name: str, *, label: str, ttl: float) -> Iterator[Secret]:
     """A key that ends with the block, and by itself after `ttl` seconds if this process is killed."""
-    key = client.create_key(name, label=label, ttl=ttl)
+    from lyc.cli.follow import asked
+
+    key = asked(connect, lambda client: client.create_key(name, label=label, ttl=ttl))
     try:
         yield Secret(key["key"])
     finally:
         with suppress(NotFound, Unreachable):  # gone with its deployment, or soon by itself
-            client.revoke_key(name, key["id"])
+            asked(connect, lambda client: client.revoke_key(name, key["id"]))
 
 
 def _ask(endpoint: Endpoint, task: str | None) -> Proof:
