@@ -160,15 +160,35 @@ def test_a_release_whose_engine_dies_within_its_bake_time_gives_way_to_the_one_b
 
 def test_what_is_back_is_not_on_probation_again() -> None:
     """Else a host that kills whatever runs on it would fail one release after the other."""
-    world, first, _ = updated()
+    world, first, second = updated()
+    since = world.releases[second].active_at
+    world.now += 3600
+    third = world.release()
+    world.come_up()
     world.become("exited")
     world.come_up()
-    since = world.releases[first].active_at
+    assert world.releases[second].active_at == since
+    for _ in range(3):
+        world.become("exited")
+        world.come_up()
+    assert [world.releases[n].state for n in (first, second, third)] == [SUPERSEDED, ACTIVE, FAILED]
+    assert len(world.ready(second)) == 1
+
+
+def test_what_is_back_after_a_kill_is_tried_again_as_what_has_served_is() -> None:
+    world, _first, second = updated()
+    world.now += 3600
+    third = world.release()
+    world.come_up()
+    world.become("exited")
+    world.step(1)
+    assert world.releases[third].state is FAILED
+    world.settle()
+    assert world.releases[second].state is ACTIVE
     world.become("exited")
     world.come_up()
-    assert world.releases[first].state is ACTIVE
-    assert world.releases[first].active_at == since
-    assert len(world.ready(first)) == 1
+    assert world.releases[second].state is ACTIVE
+    assert len(world.ready(second)) == 1
 
 
 def test_after_its_bake_time_a_release_is_tried_again_instead() -> None:
@@ -223,9 +243,12 @@ def test_every_step_of_a_revert_may_be_cut_off() -> None:
         assert (len(world.ready(first)), len(world.running())) == (1, 1)
 
 
-def test_one_that_goes_to_sleep_within_its_bake_time_has_not_failed() -> None:
+@pytest.mark.parametrize("dies", [False, True])
+def test_one_that_goes_to_sleep_within_its_bake_time_has_not_failed(dies: bool) -> None:
     world, _, second = updated()
     world.scale(0)
+    if dies:
+        world.become("exited")
     world.settle()
     assert world.releases[second].state is ACTIVE
     assert summarise(world.situation()) == "idle"
