@@ -9,7 +9,12 @@
     admin        Envoy's admin socket                                    diagnosis Envoy's log → one error (pure)
     traffic      the access log, added up
 
+    front        what stands behind the replicas: the activator, and how Envoy finds the way there and back
+    activator    the thread and its socket      reception    one request     waiting    the requests of one deployment
+    verdict      held, handed back or refused (pure)                         tries      who was handed back how often
+    exchange     HTTP/1.1 with h11              callers      headers in, answers out        keepalive  streams that wait
+
 A request passes: key (SHA-256, its deployment) → fail-closed check → size limit → route (the engine's own key is put
-in) → a replica's unix socket. What changes while Envoy serves never touches the listener, because a changed listener
-ends the streams of the old one.
+in) → a replica's unix socket; or, where no replica is well, the activator's, until one is. What changes while Envoy
+serves never touches the listener, because a changed listener ends the streams of the old one.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import threading
 from collections.abc import Callable
@@ -19,10 +20,11 @@ from pathlib import Path
 from lyc.errors import Failed
 from lyc.gateway import keepalive
 from lyc.gateway.admin import MAX_SOCKET_PATH
-from lyc.gateway.exchange import Server
+from lyc.gateway.callers import answer
+from lyc.gateway.exchange import Exchange, Server
 from lyc.gateway.files import private_folder
 from lyc.gateway.reception import Reception
-from lyc.gateway.verdict import RESTARTING
+from lyc.gateway.verdict import CROWDED, RESTARTING
 from lyc.ports.wake import Waker
 from lyc.records.wake import Waking
 
@@ -42,7 +44,6 @@ class Activator:
     def __init__(self, path: Path, waker: Waker, *, every: float = keepalive.KEEPALIVE_SECONDS) -> None:
         self._path = path
         self._waker = waker
-        self._every = every
         self._reception = Reception(self._ask, every)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
@@ -86,8 +87,14 @@ class Activator:
         return await asyncio.get_running_loop().run_in_executor(self._askers, self._waker.wake, deployment)
 
     async def _serve(self, bound: socket.socket, listening: threading.Event) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        server = Server(self._reception.handle, keepalive.wishes)
+        self._loop = asyncio.get_running_loop()
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+
+        async def handle(exchange: Exchange) -> None:
+            """The files that this process may open are not for those that wait alone."""
+            await (answer(exchange, CROWDED) if server.connections > most else self._reception.handle(exchange))
+
+        server = Server(handle, keepalive.keeps)
         await server.start(bound)
         listening.set()
         await self._ended.wait()

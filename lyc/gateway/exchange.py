@@ -19,7 +19,7 @@ BACKLOG = 4096
 class Exchange:
     """A request, and the way to answer it. header names in lower case.
 
-    size: bytes of the body. body: the body where `keeps` said so of the head, else empty: it was thrown away.
+    size: bytes of the body. body: the body where the server keeps it, else empty: it was thrown away.
     """
 
     def __init__(self, request: h11.Request, connection: _Connection) -> None:
@@ -52,7 +52,8 @@ class Exchange:
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
-Keeps = Callable[[Exchange], bool]
+Keeps = Callable[[Exchange, int], bool]
+"""Whether the body of a request shall be kept, by its head and by how many bytes are kept already."""
 
 
 class _Connection(asyncio.Protocol):
@@ -94,6 +95,10 @@ class _Connection(asyncio.Protocol):
         """Once what is written has gone out."""
         self._transport.close()
 
+    @property
+    def kept_bytes(self) -> int:
+        return len(self._exchange.body) if self._exchange else 0
+
     async def send(self, event: h11.Event) -> None:
         await self._writable.wait()
         if data := self._http.send(event):
@@ -113,7 +118,7 @@ class _Connection(asyncio.Protocol):
         match event:
             case h11.Request():
                 self._exchange = Exchange(event, self)
-                self._kept = self._keeps(self._exchange)
+                self._kept = self._keeps(self._exchange, sum(other.kept_bytes for other in self._all_open))
             case h11.Data() if self._exchange:
                 self._exchange.size += len(event.data)
                 if self._kept:
@@ -148,6 +153,10 @@ class Server:
         loop = asyncio.get_running_loop()
         factory = partial(_Connection, self._handler, self._keeps, self._open)
         self._server = await loop.create_unix_server(factory, sock=bound, backlog=BACKLOG)
+
+    @property
+    def connections(self) -> int:
+        return len(self._open)
 
     def refuse_new(self) -> None:
         """Take no connection any more."""

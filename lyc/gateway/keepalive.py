@@ -19,8 +19,12 @@ from lyc.gateway.exchange import Exchange
 from lyc.gateway.front import KEEPALIVE, RESERVED
 from lyc.gateway.verdict import Refuse
 from lyc.gateway.waiting import Waiting
+from lyc.units import MIB
 
 KEEPALIVE_SECONDS = 5.0
+LONGEST_BODY = 8 * MIB
+MOST_KEPT = 256 * MIB
+"""Bytes of all that wait together; beyond it, a caller is held as any other, without comments."""
 _SSE = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"))
 _OWN_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "expect"})
 _LONGEST_ERROR = 64 * 1024
@@ -30,15 +34,15 @@ class Lost(Exception):
     """The replica gave nothing; another may be asked."""
 
 
-def wishes(exchange: Exchange) -> bool:
-    """By the head alone: whether its body must be kept."""
-    return exchange.headers.get(KEEPALIVE) == "1"
+def keeps(exchange: Exchange, kept: int) -> bool:
+    """Whether the body is kept until a replica can have it: only for a caller that wished, and only so much."""
+    length = exchange.headers.get("content-length", "")
+    size = int(length) if length.isdecimal() else LONGEST_BODY + 1
+    return exchange.headers.get(KEEPALIVE) == "1" and size <= LONGEST_BODY and kept + size <= MOST_KEPT
 
 
 def streams(exchange: Exchange) -> bool:
-    """Whether it wished and asks for a stream."""
-    if not wishes(exchange):
-        return False
+    """Whether it wished (so that its body was kept) and asks for a stream."""
     try:
         body = json.loads(exchange.body)
     except ValueError:

@@ -62,13 +62,14 @@ class Refuse:
 
 Verdict = Hold | Replay | Refuse
 
+CROWDED = Refuse(429, "queue_full", "Too many requests wait for a replica.", "rate_limit_error")
 RESTARTING = Refuse(503, "controller_restarting", "The controller that holds waiting requests restarts.", again=2)
 
 
 def judge(waking: Waking, asked: Asked, now: float, ahead: tuple[int, int] | None) -> Verdict:
     """ahead: requests that wait already, and bytes of their bodies; None for one that was let in to wait before."""
     if asked.tries >= TRIES:
-        return Refuse(503, "replica_lost", f"{TRIES} replicas were lost or gave up on this request.")
+        return Refuse(503, "replica_lost", f"This request went to {TRIES} replicas, and each was lost or gave it up.")
     match waking.state:
         case "unknown":
             message = "There is no deployment of this name any more."

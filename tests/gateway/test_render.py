@@ -63,6 +63,38 @@ def test_each_change_touches_its_files_alone() -> None:
     assert changed(CONFIG, replace(CONFIG, host="::1")) == {"lds.json"}
 
 
+def held(route: Route, activator: str | None = "/r/activator.sock") -> Route:
+    return dataclasses.replace(route, activator=activator)
+
+
+def test_an_activator_stands_behind_the_replicas_and_changes_no_listener() -> None:
+    replace = dataclasses.replace
+    with_one = replace(CONFIG, routes=(held(ALPHA), held(BETA)))
+    assert changed(CONFIG, with_one) == {"rds.json", "cds.json"}
+    empty = replace(held(ALPHA), endpoints=())
+    assert changed(with_one, replace(with_one, routes=(empty, held(BETA)))) == {"eds-alpha.json"}
+    found = {one["name"]: one for one in json.loads(render(with_one, LAYOUT)["cds.json"])["resources"]}
+    (activator,) = (name for name in found if name.startswith("activator-"))
+    assert set(found) == {"deployment-alpha", "deployment-beta", "front-alpha", "front-beta", activator}
+    for name in ("alpha", "beta"):
+        assert found[f"front-{name}"]["cluster_type"]["typed_config"]["clusters"] == [f"deployment-{name}", activator]
+    assert "health_checks" not in found[activator]
+    assert "outlier_detection" not in found[activator]
+    mixed = render(replace(CONFIG, routes=(held(ALPHA), held(BETA, "/r/other.sock"))), LAYOUT)["cds.json"]
+    assert mixed.count('"name":"activator-') == 2
+
+
+def test_callers_that_will_not_wait_are_tried_less_often() -> None:
+    text = render(dataclasses.replace(CONFIG, routes=(held(ALPHA),)), LAYOUT)["rds.json"]
+    _, hasty, patient = json.loads(text)["resources"][0]["virtual_hosts"][0]["routes"]
+    assert hasty["match"]["headers"] == [{"name": "x-lyc-wake-timeout", "string_match": {"exact": "0"}}]
+    assert hasty["route"]["retry_policy"]["num_retries"] < patient["route"]["retry_policy"]["num_retries"]
+    assert "headers" not in patient["match"]
+    for route in (hasty, patient):
+        del route["match"], route["route"]["retry_policy"]
+    assert hasty == patient
+
+
 def test_engine_keys_stand_in_the_routes_alone() -> None:
     for name, text in render(CONFIG, LAYOUT).items():
         assert ("engine-a" in text) == (name == "rds.json")

@@ -45,6 +45,17 @@ def test_what_the_gateway_writes_is_understood(rig: Rig, alpha: StandIn) -> None
     assert abs(first[0] - datetime.fromisoformat(lines[0]["ts"]).timestamp()) < 1e-6
 
 
+def test_the_activator_stands_for_a_replica_only_where_it_passed_a_stream_on(tmp_path: Path) -> None:
+    log = tmp_path / "access.jsonl"
+    log.write_text(
+        line("2026-11-20T10:00:00.000", replica="activator")
+        + line("2026-11-20T10:00:00.000", replica="activator", status=503, prompt_tokens=None)
+        + line("2026-11-20T10:00:00.000", replica="activator", status=429, prompt_tokens=None)
+        + line("2026-11-20T10:00:00.000", replica="activator", status=0, prompt_tokens=None)
+    )
+    assert traffic(log).served == {("a", "2026-11-20"): Served(1, 10, 5)}
+
+
 def test_a_log_that_was_put_away_counts_too_and_says_how_far_it_reaches(tmp_path: Path) -> None:
     log = tmp_path / "access.jsonl"
     assert traffic(log) == traffic(tmp_path / "nowhere.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +27,7 @@ class Starter:
         self.path = rig.home / "run" / "activator.sock"
         self.activator = Activator(self.path, self, every=0.2)
         self.woken = 0
+        self.seen_at = 0.0
         self._wakes, self._lock, self._woken = wakes, threading.Lock(), threading.Event()
         self._stop = threading.Event()
         self.ready = frozenset[str]()
@@ -48,6 +50,10 @@ class Starter:
             return replace(self.said, state="ready", replica=own, sockets=sockets)
         return self.said
 
+    def look_always(self) -> None:
+        """Also before anybody has asked."""
+        self._woken.set()
+
     def say(self, waking: Waking) -> None:
         self.said = waking
         for name in ("alpha", "beta"):
@@ -67,7 +73,7 @@ class Starter:
         while not self._stop.wait(0.02):
             seen = self.rig.gateway.status().healthy or frozenset()
             if seen != self.ready:
-                self.ready = seen
+                self.ready, self.seen_at = seen, time.monotonic()
                 for name in ("alpha", "beta"):
                     self.activator.changed(name)
 
