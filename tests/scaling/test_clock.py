@@ -55,6 +55,14 @@ def test_a_decision_right_after_a_jump_before_any_new_sample(jump: float) -> Non
     assert walk.decide() == 1
 
 
+def test_samples_of_a_time_that_is_still_to_come_are_none() -> None:
+    walk = Walk(POLICY)
+    walk.through(120, 0)
+    walk.now -= 86400
+    walk.through(10, 40)
+    assert walk.state.desired == 3, "forty on average, not forty and the zeros of before"
+
+
 @pytest.mark.parametrize("jump", [-86400.0, 86400.0])
 def test_panic_ends_after_a_jump(jump: float) -> None:
     walk = Walk(POLICY)
