@@ -17,9 +17,9 @@ def request_of(exchange: Exchange) -> str:
     return exchange.headers.get(REQUEST, "")
 
 
-def first_try(exchange: Exchange) -> bool:
-    """Whether the gateway has tried nobody before; otherwise a replica, or an activator, was lost."""
-    return _number(exchange.headers.get(TRY), 1) <= 1
+def attempt_of(exchange: Exchange) -> int:
+    """Which of the gateway's tries this is, from 1."""
+    return max(1, int(_number(exchange.headers.get(TRY), 1)))
 
 
 def asked_by(exchange: Exchange, deployment: str, tries: int, now: float, epoch: float) -> Asked | Refuse:

@@ -24,7 +24,12 @@ def endpoints_file(deployment: str) -> str:
 
 def cluster(route: Route, files: Path) -> Json:
     """A deployment's cluster. Its replicas come by EDS, because a changed cluster forgets who was well."""
-    least = typed("extensions.load_balancing_policies.least_request.v3.LeastRequest", choice_count=2)
+    least = typed(
+        "extensions.load_balancing_policies.least_request.v3.LeastRequest",
+        choice_count=2,
+        # Of the shares of unequal weights alone: a canary with few requests must not get more than its share for that.
+        active_request_bias={"default_value": 0.0, "runtime_key": "lyc.active_request_bias"},
+    )
     policy = {"typed_extension_config": {"name": "envoy.load_balancing_policies.least_request", "typed_config": least}}
     return typed(
         "config.cluster.v3.Cluster",

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from lyc.gateway import keepalive
-from lyc.gateway.callers import answer, asked_by, first_try, request_of
+from lyc.gateway.callers import answer, asked_by, attempt_of, request_of
 from lyc.gateway.exchange import Exchange
 from lyc.gateway.front import DEPLOYMENT
 from lyc.gateway.tries import Tries
@@ -41,7 +41,7 @@ class Reception:
         request = request_of(exchange)
         if not self._tries.knows(request):
             self.arrived[deployment] = self.arrived.get(deployment, 0) + 1
-        tries = self._tries.seen(request, first=first_try(exchange))
+        tries = self._tries.seen(request, attempt_of(exchange))
         asked = asked_by(exchange, deployment, tries, asyncio.get_running_loop().time(), time.time())
         if isinstance(asked, Refuse):
             return await answer(exchange, asked)
@@ -49,7 +49,7 @@ class Reception:
             return await self._keep_alive(exchange, asked)
         with self._waiting(asked) as waiting:
             verdict, _ = await waiting.ended
-        return await self._answer(exchange, verdict)
+        return await answer(exchange, verdict)
 
     def stir(self, deployment: str) -> None:
         """Look again now."""
@@ -90,7 +90,7 @@ class Reception:
                     await keepalive.comment_until_ended(exchange, waiting, self._every)
                 verdict, said = await waiting.ended
             if not begun:
-                return await self._answer(exchange, verdict)
+                return await answer(exchange, verdict)
             if isinstance(verdict, Refuse):
                 return await keepalive.refuse(exchange, verdict)
             replica = self._least(verdict, said)
@@ -100,11 +100,6 @@ class Reception:
                 return await self._pass(exchange, replica, said.sockets[replica])
             except keepalive.Lost:
                 asked = replace(asked, came=asyncio.get_running_loop().time(), tries=asked.tries + 1)
-
-    async def _answer(self, exchange: Exchange, verdict: Replay | Refuse) -> None:
-        if isinstance(verdict, Replay):
-            self._tries.handed_back(request_of(exchange))
-        await answer(exchange, verdict)
 
     def _least(self, verdict: Replay, said: Waking) -> str | None:
         """Of the replicas that can be reached, the one with the fewest streams from here."""

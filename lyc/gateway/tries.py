@@ -10,22 +10,20 @@ class Tries:
 
     def __init__(self, longest: int = REMEMBERED) -> None:
         self._longest = longest
-        self._tries: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
 
     def knows(self, request: str) -> bool:
-        return request in self._tries
+        return request in self._seen
 
-    def seen(self, request: str, *, first: bool) -> int:
-        """The count so far. first: the gateway has tried nobody before; otherwise somebody was lost."""
-        return self._note(request, self._tries.get(request, 0 if first else 1))
+    def seen(self, request: str, attempt: int) -> int:
+        """The replicas that have had it so far. attempt: which of the gateway's tries this is, from 1.
 
-    def handed_back(self, request: str) -> None:
-        """It goes to a replica now."""
-        self._note(request, self._tries.get(request, 0) + 1)
-
-    def _note(self, request: str, tries: int) -> int:
-        self._tries.pop(request, None)
-        self._tries[request] = tries
-        if len(self._tries) > self._longest:
-            del self._tries[next(iter(self._tries))]
+        One that was handed back and is here again at the very next try has met no replica: a worker of Envoy's had not
+        heard of it yet. Otherwise one is counted, though there may have been more while no activator listened.
+        """
+        tries, last = self._seen.pop(request, (0, 0))
+        tries += attempt > last + 1
+        self._seen[request] = (tries, attempt)
+        if len(self._seen) > self._longest:
+            del self._seen[next(iter(self._seen))]
         return tries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import time
 from collections import Counter
@@ -51,6 +52,19 @@ async def test_endpoints_come_and_go_under_streams(rig: Rig) -> None:
             await asyncio.to_thread(rig.apply, alpha=[engine.endpoint for engine in sets[turn % 4]], beta=[])
         await asyncio.to_thread(rig.apply, alpha=[first.endpoint], beta=[])
         assert all_complete(await asyncio.gather(*running))
+
+
+async def test_weights_share_out_streams_that_run_together(rig: Rig) -> None:
+    """A canary gets its part of the requests however many run at once, and not more because it has few."""
+    first, second = two(rig)
+    shares = [dataclasses.replace(first.endpoint, weight=90), dataclasses.replace(second.endpoint, weight=10)]
+    await asyncio.to_thread(rig.apply, alpha=shares, beta=[])
+    async with rig.client() as client:
+        running = await streams(rig, client, 200)
+        counts = (first.seen()["requests"], second.seen()["requests"])
+        assert all_complete(await asyncio.gather(*running))
+    assert sum(counts) == 200
+    assert 12 <= counts[1] <= 28
 
 
 async def test_draining_finishes_what_runs_and_takes_nothing_new(rig: Rig) -> None:

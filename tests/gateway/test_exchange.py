@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import AsyncIterator
@@ -129,9 +130,10 @@ async def test_nonsense_ends_its_own_connection_alone(tmp_path: Path, caller: Ca
     chance = random.Random(5)
     for nonsense in (b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", chance.randbytes(100_000), b"x" * 600_000):
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "a.sock"))
-        writer.write(nonsense)
-        writer.write_eof()
-        await asyncio.wait_for(reader.read(), 10)
+        with contextlib.suppress(ConnectionError):  # it is cut off before all is read
+            writer.write(nonsense)
+            writer.write_eof()
+            await asyncio.wait_for(reader.read(), 10)
         writer.close()
     says.waking = Waking("paused")
     caller.ask()

@@ -79,10 +79,8 @@ def test_a_body_larger_than_the_queue_is_refused_though_nobody_waits() -> None:
 
 def test_tries_are_those_at_replicas_and_only_the_last_requests_are_remembered() -> None:
     tries = Tries(longest=2)
-    assert tries.seen("one", first=True) == 0
-    tries.handed_back("one")
-    assert tries.seen("one", first=False) == 1
-    assert tries.seen("two", first=False) == 1  # somebody was lost before it came here
-    assert tries.seen("three", first=True) == 0
+    assert [tries.seen("one", attempt) for attempt in (1, 3, 5)] == [0, 1, 2]
+    assert [tries.seen("two", attempt) for attempt in (2, 3, 4, 9)] == [1, 1, 1, 2]  # straight back is no try
+    assert tries.seen("three", 1) == 0
     assert not tries.knows("one")
     assert tries.knows("two")
