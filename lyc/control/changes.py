@@ -14,6 +14,7 @@ from typing import Any
 from lyc.control.acts import name as named
 from lyc.control.acts import subject
 from lyc.control.autoscale import wanted
+from lyc.control.coming import put_by
 from lyc.control.deps import Deps
 from lyc.control.placing import beside
 from lyc.control.reconcile import Reconciler
@@ -21,7 +22,7 @@ from lyc.control.return_to import previous, returnable
 from lyc.errors import Failed, LycError, UsageError
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.scaling import ScalePolicy
-from lyc.rollout import Signal, Situation, given_up, moved, preview, words
+from lyc.rollout import Signal, Situation, given_up, preview, words
 from lyc.rollout.actions import Action, MoveReplica
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds
@@ -112,7 +113,7 @@ class Changes:
             if dry_run:
                 return Changed(what, self._foretold(after, without=failed), deployment.target)
             with self._journaled(name, "resume"):
-                self._put_by(failed)
+                put_by(self._store, failed, self._deps.clock())
                 self._store.change_deployment(name, now, paused=False, scaler=scaler)
             return Changed(what, release=deployment.target)
 
@@ -141,7 +142,7 @@ class Changes:
             if dry_run:
                 return Changed(what, self._foretold(after, without=failed), target.number, ids)
             with self._journaled(name, "restart", detail={"replicas": list(ids), "surge": after.surge}):
-                self._put_by(failed)
+                put_by(self._store, failed, self._deps.clock())
                 self._store.change_deployment(name, now, restart_before=now, surge=after.surge)
             return Changed(what, (), target.number, ids)
 
@@ -204,14 +205,6 @@ class Changes:
         """Replicas of the target that will not be tried again, or not soon."""
         replicas = self._store.replicas(deployment.name)
         return [one for one in replicas if one.release == deployment.target and given_up(one)]
-
-    def _put_by(self, replicas: list[Replica]) -> None:
-        """A person asks for them again: their failure does not count any more. Their logs stay."""
-        for one in replicas:
-            again = one
-            if one.state is ReplicaState.FAILED:
-                again = moved(one, MoveReplica(one.id, Signal.PUT_BY), self._deps.clock())
-            self._store.put_replica(replace(again, retry_at=None))
 
     def _beside(self, release: Release, deployment: Deployment) -> bool:
         """Whether a replica of it has room beside those that run; where that cannot be known, as it was so far."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from lyc.control.autoscale import wanted
+from lyc.control.coming import WATCH_SECONDS, Steps, wait_for_rotation
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.operations import Talk
@@ -13,19 +14,8 @@ from lyc.control.reconcile import Reconciler
 from lyc.errors import Failed, LycError, NotFound, from_document
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.operation import Operation, OperationKind
-from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.records.progress import PhaseStatus
 from lyc.rollout.transitions import ENDED
-
-WATCH_SECONDS = 0.1
-GATEWAY_SECONDS = 30.0
-_PHASES = (
-    (
-        Phase.ENGINE,
-        frozenset({ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.BACKOFF, ReplicaState.UNREACHABLE}),
-    ),
-    (Phase.LOAD, frozenset({ReplicaState.LOADING})),
-    (Phase.READY, frozenset({ReplicaState.PROBING})),
-)
 
 
 class ComeUp:
@@ -56,7 +46,7 @@ class ComeUp:
             old = [one for one in replicas if one.id in _old(operation) and one.state not in ENDED]
             if not old and self._serves(operation, deployment, release, mine):
                 steps.finish()
-                self._wait_for_rotation(name, mine)
+                wait_for_rotation(self._deps, self._gatekeeper, name, mine)
                 return self._result(operation, deployment, mine)
             steps.show(mine)
             waited.wait(WATCH_SECONDS)
@@ -100,20 +90,6 @@ class ComeUp:
         needed = desired if operation.kind is OperationKind.RESTART else min(1, desired)
         return _ready(mine) >= needed
 
-    def _wait_for_rotation(self, name: str, mine: Sequence[Replica]) -> None:
-        """Until the gateway sends requests to one of them. Raises Failed `gateway-does-not-route`."""
-        ready = {one.id for one in mine if one.state is ReplicaState.READY}
-        waited = threading.Event()
-        deadline = self._deps.clock() + GATEWAY_SECONDS
-        while ready and not ready & (self._deps.gateway.status().healthy or frozenset()):
-            if self._deps.clock() > deadline:
-                raise self._gatekeeper.error or Failed(
-                    "gateway-does-not-route",
-                    f"{name} is ready, but the gateway sends nothing to it",
-                    hint="lyc controller logs",
-                )
-            waited.wait(WATCH_SECONDS / 4)
-
     def _result(self, operation: Operation, deployment: Deployment, mine: Sequence[Replica]) -> dict[str, object]:
         now = self._deps.clock()
         desired = wanted(deployment, now)
@@ -127,44 +103,6 @@ class ComeUp:
             "desired": desired,
             "seconds": now - operation.created_at,
         }
-
-
-class Steps:
-    """The phases start engine → load weights → ready, as the most advanced replica shows them: the first one counts."""
-
-    def __init__(self, reconciler: Reconciler, deps: Deps, talk: Talk) -> None:
-        self._reconciler = reconciler
-        self._deps = deps
-        self._talk = talk
-        self._at = -1
-        self._since = 0.0
-
-    def show(self, mine: Sequence[Replica]) -> None:
-        coming = [(at, one) for one in mine for at, (_, states) in enumerate(_PHASES) if one.state in states]
-        if not coming:
-            return
-        at, first = max(coming, key=lambda found: found[0])
-        self._reach(at)
-        progress = self._reconciler.progress(first.deployment, first.id)
-        if progress is not None and self._at >= 0:
-            said = PhaseEvent(_PHASES[self._at][0], PhaseStatus.PROGRESS, progress.message, fraction=progress.fraction)
-            self._talk.phase(said)
-
-    def finish(self) -> None:
-        if self._at >= 0:
-            self._reach(len(_PHASES) - 1)
-            self.close(PhaseStatus.DONE)
-
-    def close(self, status: PhaseStatus) -> None:
-        if self._at >= 0:
-            self._talk.phase(PhaseEvent(_PHASES[self._at][0], status, seconds=self._deps.clock() - self._since))
-
-    def _reach(self, at: int) -> None:
-        while self._at < at:
-            self.close(PhaseStatus.DONE)
-            self._at += 1
-            self._since = self._deps.clock()
-            self._talk.phase(PhaseEvent(_PHASES[self._at][0], PhaseStatus.STARTED))
 
 
 def _old(operation: Operation) -> frozenset[str]:

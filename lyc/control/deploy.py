@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from lyc.control.coming import WATCH_SECONDS, Steps, put_by, wait_for_rotation
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import load_credentials
@@ -28,23 +29,14 @@ from lyc.records.deployment import (
 )
 from lyc.records.host import LOCAL, RENT
 from lyc.records.operation import Operation
-from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.records.progress import Phase, PhaseStatus
+from lyc.rollout import given_up
 from lyc.rollout.transitions import RUNNING
 from lyc.scaling import bounds
 from lyc.spec.model_ref import parse_model
 from lyc.spec.scale import policy_of
 
-WATCH_SECONDS = 0.1
-GATEWAY_SECONDS = 30.0
 _SPEC = TypeAdapter(DeploymentSpec)
-_STEPS = (
-    (
-        Phase.ENGINE,
-        frozenset({ReplicaState.PENDING, ReplicaState.STARTING, ReplicaState.BACKOFF, ReplicaState.UNREACHABLE}),
-    ),
-    (Phase.LOAD, frozenset({ReplicaState.LOADING})),
-    (Phase.READY, frozenset({ReplicaState.PROBING})),
-)
 
 
 class Deployer:
@@ -184,9 +176,9 @@ class Deployer:
 
     def _revive(self, release: Release) -> None:
         """Replicas that were given up after a crash loop are tried again when a person asks again."""
-        for replica in self._deps.store.replicas(release.deployment):
-            if replica.state is ReplicaState.FAILED and replica.release == release.number:
-                self._deps.store.remove_replica(replica.id)
+        replicas = self._deps.store.replicas(release.deployment)
+        again = [one for one in replicas if one.release == release.number and given_up(one)]
+        put_by(self._deps.store, again, self._deps.clock())
         self._reconciler.wake(release.deployment)
 
     def _store(self, prepared: Prepared, provided: Provided) -> Release:
@@ -223,7 +215,7 @@ class Deployer:
 
     def _watch(self, release: Release, talk: Talk) -> None:
         """Tell how the replicas come up; return when as many as wished serve, raise when they will not."""
-        steps = _Steps(self._deps, self._reconciler, talk)
+        steps = Steps(self._reconciler, self._deps, talk)
         waited = threading.Event()
         while True:
             try:
@@ -234,8 +226,13 @@ class Deployer:
             replicas = [r for r in self._deps.store.replicas(release.deployment) if r.release == release.number]
             if deployment.stopping:
                 raise _taken_down(release.deployment)
+            if deployment.paused:
+                steps.close(PhaseStatus.FAILED)
+                raise Failed(
+                    "paused", f"{release.deployment} was paused meanwhile", hint=f"lyc resume {now.deployment}"
+                )
             if now.state is ReleaseState.FAILED:
-                steps.fail()
+                steps.close(PhaseStatus.FAILED)
                 raise from_document(now.error or {})
             if deployment.target != release.number:
                 raise Failed(
@@ -244,12 +241,12 @@ class Deployer:
                     hint=f"lyc status {release.deployment}",
                 )
             if now.state in (ReleaseState.ACTIVE, ReleaseState.CANARY):
-                given_up = [r for r in replicas if r.state is ReplicaState.FAILED]
-                if given_up:
-                    raise from_document(given_up[-1].error or {})
+                failed = [r for r in replicas if r.state is ReplicaState.FAILED]
+                if failed:
+                    raise from_document(failed[-1].error or {})
                 if now.state is ReleaseState.CANARY or self._ready(deployment, replicas):
                     steps.finish()
-                    self._wait_for_rotation(release, replicas)
+                    wait_for_rotation(self._deps, self._gatekeeper, release.deployment, replicas)
                     return
             steps.show(replicas)
             waited.wait(WATCH_SECONDS)
@@ -258,63 +255,6 @@ class Deployer:
         """As many as there must be always, and one at least: the rest comes with the load."""
         low, _ = bounds(deployment.policy, self._deps.clock())
         return sum(replica.state is ReplicaState.READY for replica in replicas) >= max(1, low)
-
-    def _wait_for_rotation(self, release: Release, replicas: list[Replica]) -> None:
-        """Until the gateway sends requests to a ready replica. Raises Failed `gateway-does-not-route`."""
-        ready = {replica.id for replica in replicas if replica.state is ReplicaState.READY}
-        waited = threading.Event()
-        deadline = self._deps.clock() + GATEWAY_SECONDS
-        while not ready & (self._deps.gateway.status().healthy or frozenset()):
-            if self._deps.clock() > deadline:
-                raise self._gatekeeper.error or Failed(
-                    "gateway-does-not-route",
-                    f"{release.deployment} is ready, but the gateway sends nothing to it",
-                    hint="lyc controller logs",
-                )
-            waited.wait(WATCH_SECONDS / 4)
-
-
-class _Steps:
-    """The phases start engine → load weights → ready, as the least advanced replica shows them."""
-
-    def __init__(self, deps: Deps, reconciler: Reconciler, talk: Talk) -> None:
-        self._deps = deps
-        self._reconciler = reconciler
-        self._talk = talk
-        self._at = -1
-        self._since = 0.0
-
-    def show(self, replicas: list[Replica]) -> None:
-        coming = [r for r in replicas if r.state not in (ReplicaState.READY, ReplicaState.STOPPED)]
-        where = [index for r in coming for index, (_, states) in enumerate(_STEPS) if r.state in states]
-        at = min(where, default=len(_STEPS) - 1 if replicas else 0)
-        while self._at < at:
-            self._next()
-        progress = self._reconciler.progress(coming[0].deployment, coming[0].id) if coming else None
-        if progress is not None:
-            phase = _STEPS[self._at][0]
-            self._talk.phase(PhaseEvent(phase, PhaseStatus.PROGRESS, progress.message, fraction=progress.fraction))
-
-    def finish(self) -> None:
-        if self._at < 0:
-            return  # it served already
-        while self._at < len(_STEPS) - 1:
-            self._next()
-        self._close(PhaseStatus.DONE)
-
-    def fail(self) -> None:
-        if self._at >= 0:
-            self._close(PhaseStatus.FAILED)
-
-    def _next(self) -> None:
-        if self._at >= 0:
-            self._close(PhaseStatus.DONE)
-        self._at += 1
-        self._since = self._deps.clock()
-        self._talk.phase(PhaseEvent(_STEPS[self._at][0], PhaseStatus.STARTED))
-
-    def _close(self, status: PhaseStatus) -> None:
-        self._talk.phase(PhaseEvent(_STEPS[self._at][0], status, seconds=self._deps.clock() - self._since))
 
 
 def _offer(operation: Operation) -> tuple[str, str] | None:

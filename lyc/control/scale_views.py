@@ -29,16 +29,6 @@ class Scaling(Protocol):
         ...
 
 
-class Remembered:
-    """A `Scaling` of a controller that measures nothing: what was decided last."""
-
-    def why(self, deployment: Deployment, now: float) -> str:  # noqa: ARG002  as `Scaling` has it
-        return deployment.scaler.why
-
-    def last(self, name: str) -> Sample | None:  # noqa: ARG002  as `Scaling` has it
-        return None
-
-
 def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
     """`ScaleDocument`. Raises NotFound `no-such-deployment`."""
     deployment, now = deps.store.deployment(name), deps.clock()

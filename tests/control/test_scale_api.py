@@ -20,12 +20,11 @@ from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.operations import Operations
 from lyc.control.reconcile import Reconciler
-from lyc.control.scale_views import Remembered
 from lyc.control.server import _show_error
 from lyc.errors import LycError
 from lyc.records.deployment import Deployment, DeploymentSpec, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.plan import EngineBuild, Plan
-from lyc.records.scaling import ScalePolicy, ScalerState
+from lyc.records.scaling import Sample, ScalePolicy, ScalerState
 from lyc.spec.settings import resolve
 from lyc.wiring import build_deps
 
@@ -68,6 +67,16 @@ class Api:
     def replica(self, release: int, state: ReplicaState, name: str = "d", **fields: Any) -> None:
         made = Replica(f"{name}-{release}-{state.value}", name, release, "local", state, 10.0, 11.0, "/s", attempts=1)
         self.deps.store.put_replica(replace(made, **fields))
+
+
+class Remembered:
+    """A `lyc.control.scale_views.Scaling` of a controller that measures nothing: what was decided last."""
+
+    def why(self, deployment: Deployment, now: float) -> str:
+        return deployment.scaler.why
+
+    def last(self, name: str) -> Sample | None:
+        return None
 
 
 @pytest.fixture

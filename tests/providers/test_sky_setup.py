@@ -15,7 +15,7 @@ from tests.lab.machine import Machine
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.slow
-BOOT = '#!/bin/sh\necho "$(id -un) it\'s up" >> /root/booted\n'
+BOOT = '#!/bin/sh\necho "$(id -un) it\'s up" >> /var/tmp/booted\n'
 Run = Callable[[str, str], str]
 
 
@@ -56,7 +56,7 @@ def test_lyc_gets_in_with_its_own_key_and_may_do_all(lab: Lab, machine: Machine,
     for _ in range(2):
         machine.shell(as_("ubuntu", script))
         assert run(CAPABILITIES.user, "sudo -n id -un; id -un; pwd") == "root\nlyc-login\n/home/lyc-login"
-    assert machine.shell("cat /root/booted") == "root it's up\n"
+    assert machine.shell("cat /var/tmp/booted") == "root it's up\n"
     assert machine.shell("stat -c '%a %U' /home/lyc-login/.ssh/authorized_keys") == "600 lyc-login\n"
     assert machine.shell("visudo -c -f /etc/sudoers.d/90-lyc-login").strip().endswith("parsed OK")
 

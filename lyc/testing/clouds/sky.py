@@ -75,6 +75,7 @@ class Asked:
 
 
 def app(cloud: Cloud, token: str) -> App:
+    """The routes of an API server over `cloud`, for who has `token`."""
     fake = _Server(cloud, token)
     return App(
         cloud,
