@@ -218,9 +218,9 @@ class Deployment(RuleBasedStateMachine):
     def one_short_request(self) -> None:
         self.step(0, finished=1)
 
-    @rule(waiting=st.integers(1, 300))
-    def burst(self, waiting: int) -> None:
-        self.step(0 if self.walk.state.desired else None, held=waiting)
+    @rule(waiting=st.integers(1, 300), load=st.sampled_from([0, None]))
+    def burst(self, waiting: int, load: int | None) -> None:
+        self.step(load, held=waiting)
 
     @rule(seconds=st.integers(1, 120))
     def blind(self, seconds: int) -> None:

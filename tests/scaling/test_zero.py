@@ -109,6 +109,13 @@ def test_a_demand_holds_until_the_idle_time_has_passed() -> None:
     assert walk.state.desired == 0
 
 
+@pytest.mark.parametrize(("held", "replicas"), [(1, 1), (16, 1), (17, 2), (40, 3), (500, 4)])
+def test_what_waits_wakes_as_many_as_it_takes(held: int, replicas: int) -> None:
+    walk = Walk(SLEEPY, ScalerState(desired=0))
+    walk.through(60, 0)
+    assert walk.tick(0, held=held) == replicas
+
+
 def test_what_waits_wakes_it_even_when_the_load_is_not_known() -> None:
     walk = Walk(SLEEPY, ScalerState(desired=0))
     walk.through(60, None)
