@@ -57,7 +57,7 @@ def put_by(replica: Replica, situation: Situation, now: float, policy: Policy) -
         or (deployment.paused and not unproven(release))
     ):
         return MoveReplica(replica.id, Signal.PUT_BY)
-    vain = len(_in_vain(situation, replica.release))
+    vain = _wakes(_in_vain(situation, replica.release))
     if counts[replica.release] or vain + 1 >= policy.wake_limit:
         return None
     return MoveReplica(replica.id, Signal.PUT_BY, until=replica.updated_at + policy.wake_pause * 2**vain)
@@ -68,6 +68,15 @@ def _in_vain(situation: Situation, number: int) -> list[Replica]:
     mine = situation.of(number)
     served = max((one.created_at for one in mine if one.ready_at is not None), default=float("-inf"))
     return [one for one in mine if given_up(one) and one.state is ReplicaState.STOPPED and one.created_at > served]
+
+
+def _wakes(put_by: list[Replica]) -> int:
+    """In how many wakes they were made: those of one wake were all made before one of them was put by."""
+    wakes, over = 0, float("-inf")
+    for one in sorted(put_by, key=lambda one: one.created_at):
+        wakes += one.created_at >= over
+        over = max(over, one.updated_at)
+    return wakes
 
 
 def given_up(replica: Replica) -> bool:

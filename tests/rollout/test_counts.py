@@ -221,6 +221,20 @@ def test_the_next_wake_is_tried_anew_but_later_each_time_and_in_the_end_never() 
     assert [r.error for r in world.replicas.values() if given_up(r)] == [FAILURE] * POLICY.wake_limit
 
 
+def test_a_wake_of_several_is_one_wake() -> None:
+    world, _ = served(3)
+    for wake in range(POLICY.wake_limit):
+        world.scale(0)
+        world.settle()
+        world.now += 1e5
+        world.scale(3)
+        begun = world.created
+        world.step()
+        assert world.created - begun == 3, f"wake {wake}"
+        world.crash_until_given_up()
+    assert summarise(world.situation()) == "failed"
+
+
 def test_a_wake_that_works_forgets_those_in_vain() -> None:
     world, number = served()
     for _ in range(3 * POLICY.wake_limit):

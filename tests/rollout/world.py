@@ -50,6 +50,7 @@ class World:
         self.why = AWAY
         self.unheard = False  # it may yet: the controller has just begun to listen
         self.starts: dict[tuple[str, int], int] = {}  # by the host itself
+        self.doomed: int | None = None  # a release whose engine dies as soon as it is started
 
     # what people and the autoscaler do
     def change(self, **changes: Any) -> None:
@@ -91,8 +92,9 @@ class World:
     # what happens
     def listen(self, release: int | None = None) -> None:
         for key, state in self.processes.items():
-            if state == "starting" and release in (None, self.replicas[key[0]].release):
-                self.processes[key] = "listening"
+            number = self.replicas[key[0]].release
+            if state == "starting" and release in (None, number):
+                self.processes[key] = "exited" if number == self.doomed else "listening"
 
     def become(self, state: str, release: int | None = None, *, but: str = "") -> None:
         """Let all running processes (of a release) be hung, exited or gave-up."""
