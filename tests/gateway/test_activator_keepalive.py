@@ -113,7 +113,7 @@ async def test_what_is_refused_at_once_is_refused_with_its_status(rig: Rig, star
 
 
 async def test_failure_in_the_stream_is_an_error_event(rig: Rig, start: Start) -> None:
-    start(timeout=0.5)
+    start(timeout=3.0)
     text, _ = await read(rig)
     (event, done) = lines_of(text, "data: ")
     assert json.loads(event.removeprefix("data: "))["error"]["code"] == "wake_timeout"
