@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lyc.records.scaling import ScalePolicy, ScalerState, ScheduleRule
@@ -156,7 +156,7 @@ ZONES = st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Ho
 YEAR = st.integers(int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()), int(datetime(2027, 1, 1, tzinfo=UTC).timestamp()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ZONES, st.integers(0, 1439), st.integers(1, 1440), st.sets(st.integers(0, 6), min_size=1), YEAR)
 def test_away_from_leaps_it_is_what_the_clock_on_the_wall_says(
     zone: str, start: int, end: int, days: set[int], now: int
@@ -176,7 +176,7 @@ def test_away_from_leaps_it_is_what_the_clock_on_the_wall_says(
     assert bounds(ScalePolicy(0, 4, schedule=(rule,)), now) == (int(expected), 4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ZONES, st.integers(0, 1439), st.integers(1, 1440), st.sets(st.integers(0, 6), min_size=1), YEAR)
 def test_nothing_changes_before_the_next_change(zone: str, start: int, end: int, days: set[int], now: int) -> None:
     if start == end:

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import asdict
 
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import TypeAdapter
@@ -77,7 +77,7 @@ def states(draw: st.DrawFn) -> ScalerState:
     )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(windows(), policies(), states())
 def test_never_above_the_maximum_never_below_the_minimum(
     window: list[Sample], policy: ScalePolicy, state: ScalerState
@@ -87,7 +87,7 @@ def test_never_above_the_maximum_never_below_the_minimum(
     assert max(low, min(1, high)) <= demanded(state, policy, NOON).desired <= high
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(windows(), policies(), states())
 def test_without_data_nothing_is_lowered(window: list[Sample], policy: ScalePolicy, state: ScalerState) -> None:
     low, high = bounds(policy, NOON)
@@ -99,7 +99,7 @@ def test_without_data_nothing_is_lowered(window: list[Sample], policy: ScalePoli
     assert decide(unsure, policy, state, NOON, capacity=20).desired >= max(low, min(high, state.desired))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(windows(), policies(), states(), st.data())
 def test_more_load_never_means_fewer(
     window: list[Sample], policy: ScalePolicy, state: ScalerState, data: st.DataObject
@@ -120,7 +120,7 @@ def test_more_load_never_means_fewer(
     assert decide(more, policy, state, NOON, capacity=20).desired >= fewer.desired
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(windows(), policies(), states())
 def test_a_smaller_target_never_means_fewer(window: list[Sample], policy: ScalePolicy, state: ScalerState) -> None:
     assume(policy.target_concurrency is None)
@@ -128,7 +128,7 @@ def test_a_smaller_target_never_means_fewer(window: list[Sample], policy: ScaleP
     assert decide(window, policy, state, NOON, capacity=8).desired >= wide
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 300), st.integers(0, 12), st.integers(0, 3), st.integers(1, 12), st.floats(1, 64))
 def test_a_constant_load_settles_at_what_it_needs_and_stays(
     load: int, begin: int, low: int, span: int, target: float
@@ -146,7 +146,7 @@ def test_a_constant_load_settles_at_what_it_needs_and_stays(
     assert walk.state.desired == (settled if load else low)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(windows(), policies(), states())
 def test_a_state_comes_back_from_the_store_as_it_was(
     window: list[Sample], policy: ScalePolicy, state: ScalerState
@@ -156,7 +156,7 @@ def test_a_state_comes_back_from_the_store_as_it_was(
     assert len(after.needs) <= 17
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(windows(), policies(), states())
 def test_deciding_twice_is_deciding_once(window: list[Sample], policy: ScalePolicy, state: ScalerState) -> None:
     once = decide(window, policy, state, NOON, capacity=20)
@@ -255,4 +255,6 @@ class Deployment(RuleBasedStateMachine):
 
 
 TestDeployment = Deployment.TestCase
-TestDeployment.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestDeployment.settings = settings(
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lyc.errors import SpecError
@@ -95,6 +95,7 @@ def test_what_is_refused(text: str, why: str) -> None:
     assert refused.value.hint == HINT
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from(["Mon-Fri", "daily", "07-22", "24-3", "UTC", "min=1", "max=0", ",", "-"])).map(" ".join)
