@@ -235,6 +235,17 @@ def test_a_wake_of_several_is_one_wake() -> None:
     assert summarise(world.situation()) == "failed"
 
 
+def test_one_that_was_to_be_tried_again_when_nobody_asked_any_more_was_not_given_up() -> None:
+    world, number = served()
+    world.become("exited")
+    world.step()
+    assert world.states(number) == ["backoff"]
+    world.scale(0)
+    world.settle()
+    assert world.states(number) == ["stopped"]
+    assert not [r for r in world.replicas.values() if given_up(r)]
+
+
 def test_a_wake_that_works_forgets_those_in_vain() -> None:
     world, number = served()
     for _ in range(3 * POLICY.wake_limit):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lyc.records.deployment import ReleaseState
-from lyc.rollout import Signal, preview, words
+from lyc.rollout import Policy, Signal, preview, words
 from lyc.rollout.actions import (
     Action,
     CreateReplica,
@@ -87,6 +87,15 @@ def test_without_a_look_at_the_world_what_the_store_says_is_believed() -> None:
     blind = world.situation()
     blind.seen.clear()
     assert shape(preview(blind, world.now, POLICY)) == ["DRAIN", "STOP", "StopProcess", "GONE"]
+
+
+def test_whatever_the_time_is_it_looks_to_the_end() -> None:
+    """So many seconds since the epoch, and 0.3 s, is not always 0.3 s more than before."""
+    world, _ = served()
+    world.scale(0)
+    for thousandth in range(200):
+        at = 1_800_000_000 + thousandth / 1000
+        assert shape(preview(world.situation(), at, Policy(settle=0.3))) == ["DRAIN", "STOP", "StopProcess", "GONE"]
 
 
 def test_looking_ahead_changes_nothing() -> None:
