@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import sys
 
+from lyc.control.home import claim
 from lyc.control.launch import ERROR_MARK
-from lyc.control.process import claim, run
+from lyc.control.process import run
 from lyc.errors import LycError
 from lyc.spec.settings import load
 from lyc.wiring import build_deps
@@ -25,9 +27,11 @@ def main() -> None:
     )
     for chatty in ("httpx", "httpcore", "botocore", "urllib3", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a request that waits holds a descriptor
     try:
-        claim(settings)
-        run(build_deps(settings))
+        claimed = claim(settings)
+        run(build_deps(settings), claimed)
     except LycError as error:
         print(ERROR_MARK + json.dumps(error.document()), file=sys.stderr, flush=True)  # noqa: T201 - the CLI reads it
         sys.exit(error.exit_code)

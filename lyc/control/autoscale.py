@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -43,7 +43,8 @@ class _Watched:
 class Autoscaler:
     """One thread for all deployments; `demand` may be called by any.
 
-    load: of a replica, as its engine said last. changed: hears of a deployment whose wish has changed.
+    load: of a replica, as its engine said last. changed: hears of a deployment whose wish has changed. held, arrived,
+    passing: of the activator.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Autoscaler:
         self._changed = changed
         self.held: Callable[[], Mapping[str, int]] = dict
         self.arrived: Callable[[], Mapping[str, int]] = dict
+        self.passing: Callable[[], Mapping[str, int]] = dict
         self._watched: dict[str, _Watched] = {}
         self._active: Mapping[str, int] | None = None
         self._lock = threading.Lock()
@@ -94,6 +96,8 @@ class Autoscaler:
     def tick(self) -> None:
         """Measure and decide once."""
         status, held, arrived = self._deps.gateway.status(), self.held(), self.arrived()
+        if status.active is not None:
+            status = replace(status, active=Counter(status.active) + Counter(self.passing()))
         self._active = status.active
         with self._lock:  # whoever wakes one waits meanwhile: what is read here must not be older than what it stores
             now, store = self._deps.clock(), self._deps.store

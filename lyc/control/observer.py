@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ class Observer:
     """Remembers how far each log was read, and how each engine moved. One per deployment, used by one thread; others
     may read `progress` and `load`.
 
-    in_flight: requests at a replica as the gateway said last. pulse_clock: seconds, of a clock that is never set. sure:
+    in_flight: requests at a replica as the gateway said last. passing: those that pass through the activator, of which
+    the gateway does not know the replica. pulse_clock: seconds, of a clock that is never set. sure:
     seconds that an engine which seems to hang gets to prove that it does not.
     """
 
@@ -63,6 +64,8 @@ class Observer:
         deps: Deps,
         name: str,
         in_flight: Callable[[str], int | None] = lambda _: None,
+        passing: Callable[[], Mapping[str, int]] = dict,
+        *,
         pulse_clock: Callable[[], float] = time.monotonic,
         sure: float = SURE_SECONDS,
     ) -> None:
@@ -70,6 +73,7 @@ class Observer:
         self._deps = deps
         self._name = name
         self._active = in_flight
+        self._passing = passing
         self._pulse_clock = pulse_clock
         self._memory: dict[str, _Memory] = {}
         self._clients: dict[str, Any] = {}
@@ -254,7 +258,9 @@ class Observer:
         status = self._deps.gateway.status()
         if status.state in ("absent", "stopped"):
             return 0
-        return None if status.active is None else status.active.get(replica.id, 0)
+        if status.active is None:
+            return None
+        return status.active.get(replica.id, 0) + self._passing().get(replica.id, 0)
 
 
 def _host_gone(host: str) -> EngineFailed:

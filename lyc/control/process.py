@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
@@ -19,10 +18,11 @@ from lyc.control.deps import Deps
 from lyc.control.down import Remover
 from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.home import watched
 from lyc.control.hosts import Hosts
 from lyc.control.housekeeping import Housekeeper
 from lyc.control.keys import Keys
-from lyc.control.layout import activator_socket, controller_lock
+from lyc.control.layout import activator_socket
 from lyc.control.limits import Limits
 from lyc.control.market import Market
 from lyc.control.operations import Operations
@@ -31,7 +31,7 @@ from lyc.control.rentals import Rentals
 from lyc.control.renting import Renter
 from lyc.control.server import Parts, build
 from lyc.control.waking import Wakes
-from lyc.errors import Failed, Locked
+from lyc.errors import Failed
 from lyc.gateway.activator import Activator
 from lyc.records.operation import OperationKind
 from lyc.spec.settings import Settings
@@ -39,25 +39,6 @@ from lyc.spec.settings import Settings
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 2
-
-
-def claim(settings: Settings) -> int:
-    """Become the controller of this home; the lock ends with the process. Raises Locked `controller-runs-already`."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(controller_lock(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise Locked(
-            "controller-runs-already",
-            f"a controller of {settings.home} runs already (pid {holder})",
-            hint="lyc controller status",
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
 
 
 def private_run_dir(settings: Settings) -> Path:
@@ -84,8 +65,8 @@ def listen(path: Path) -> socket.socket:
     return server
 
 
-def run(deps: Deps) -> None:
-    """Serve until told to stop. The caller has claimed the home and set the umask."""
+def run(deps: Deps, claimed: int) -> None:
+    """Serve until told to stop. The caller has set the umask. claimed: what `claim` gave."""
     private_run_dir(deps.settings)
     gatekeeper = Gatekeeper(deps)
     reconciler = Reconciler(deps, gatekeeper)
@@ -95,6 +76,7 @@ def run(deps: Deps) -> None:
     activator = Activator(activator_socket(deps.settings), wakes)
     wakes.changed = activator.changed
     autoscaler.held, autoscaler.arrived = activator.held, activator.arrived
+    autoscaler.passing = reconciler.passing = activator.passing
     feed = Feed(deps.store, deps.clock)
     rentals, market = Rentals(deps), Market(deps.accounts, deps.clock)
     renter = Renter(deps, rentals, market)
@@ -138,7 +120,8 @@ def run(deps: Deps) -> None:
     operations.resume()
     log.info("controller %s of %s, pid %d", lyc.__version__, deps.settings.home, os.getpid())
     try:
-        server.run(sockets=[listen(deps.settings.controller_socket)])
+        with watched(deps.settings, claimed, stop):
+            server.run(sockets=[listen(deps.settings.controller_socket)])
     finally:
         rentals.close()
         housekeeper.close()

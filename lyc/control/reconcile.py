@@ -10,7 +10,7 @@ import logging
 import secrets
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lyc.control.acts import Acts
@@ -50,11 +50,18 @@ _STEADY = frozenset({ReplicaState.READY}) | ENDED
 class Worker:
     """Reconciles one deployment until it is gone."""
 
-    def __init__(self, deps: Deps, gatekeeper: Gatekeeper, name: str, in_flight: Callable[[str], int | None]) -> None:
+    def __init__(
+        self,
+        deps: Deps,
+        gatekeeper: Gatekeeper,
+        name: str,
+        in_flight: Callable[[str], int | None],
+        passing: Callable[[], Mapping[str, int]],
+    ) -> None:
         self._deps = deps
         self._gatekeeper = gatekeeper
         self._name = name
-        self._observer = Observer(deps, name, in_flight)
+        self._observer = Observer(deps, name, in_flight, passing)
         self._acts = Acts(deps, name)
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -279,6 +286,7 @@ class Reconciler:
         self._workers: dict[str, Worker] = {}
         self._lock = threading.Lock()
         self.in_flight: Callable[[str], int | None] = lambda _: None
+        self.passing: Callable[[], Mapping[str, int]] = dict
 
     def start(self) -> None:
         """Adopt what runs, kill what runs but is not known."""
@@ -291,7 +299,7 @@ class Reconciler:
         with self._lock:
             worker = self._workers.get(name)
             if worker is None or not worker.alive():
-                worker = self._workers[name] = Worker(self._deps, self._gatekeeper, name, self.in_flight)
+                worker = self._workers[name] = Worker(self._deps, self._gatekeeper, name, self.in_flight, self.passing)
                 worker.start()
         worker.wake()
 

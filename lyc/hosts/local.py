@@ -31,6 +31,8 @@ class LocalSupervisor:
         directory = spec.directory.resolve()
         if not directory.is_relative_to(self.root):
             raise ValueError(f"{directory} is outside of {self.root}")
+        if not self.root.is_dir():  # what is started in it would be known to nobody
+            raise Failed("home-removed", f"{self.root} was removed", hint="lyc controller start")
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.status(directory).state == "running":
             return

@@ -14,7 +14,7 @@ def replica(name: str) -> Replica:
 
 
 def status(**totals: int) -> GatewayStatus:
-    active = {name: 2 for name in totals}
+    active = dict.fromkeys(totals, 2)
     return GatewayStatus("running", 1, active, frozenset(totals), total=totals)
 
 

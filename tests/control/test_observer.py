@@ -37,7 +37,7 @@ class Engine:
     observer: Observer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.observer = Observer(self.deps, "chat", lambda _: self.there, lambda: self.now, sure=1.0)
+        self.observer = Observer(self.deps, "chat", lambda _: self.there, pulse_clock=lambda: self.now, sure=1.0)
 
     def look(self, after: float = PULSE_SECONDS) -> Seen:
         self.now += after
