@@ -100,7 +100,7 @@ def nothing(by: str, since: float | None, now: float) -> CostDocument:
     }  # fmt: skip
     return {
         "by": by, "since": since, "until": now, "currency": "EUR", "lines": [], "total": line, "per_hour": {},
-        "served_since": None, "further": 0,
+        "served_since": None, "further": 0, "saved": {"seconds": 0.0, "amounts": {}},
     }  # fmt: skip
 
 
@@ -138,6 +138,9 @@ def _as_one(found: CostDocument) -> Iterator[str]:
 def _now(found: CostDocument) -> Iterator[str]:
     if found["per_hour"]:
         yield f"now {amounts(found['per_hour'])} an hour"
+    if found["saved"]["amounts"]:
+        away = show_duration(found["saved"]["seconds"])
+        yield f"saved {amounts(found['saved']['amounts'])}: {away} without a machine that nobody needed"
 
 
 def amounts(by_currency: Mapping[str, str]) -> str:

@@ -49,6 +49,7 @@ def document(found: Report) -> dict[str, Any]:
         "per_hour": _amounts(found.per_hour),
         "served_since": found.served_since,
         "further": found.further,
+        "saved": {"seconds": found.saved.seconds, "amounts": _amounts(found.saved.amounts)},
     }
 
 
@@ -58,7 +59,9 @@ def _report(deps: Deps, name: str | None, by: Grouping, since: float | None) -> 
     first = begun if since is None else since
     log = access_log(gateway_config(deps.settings))
     rates = prices.bundled().rates
-    return report(rentals, traffic(log, since=first), deps.clock(), by=by, since=since, rates=rates)
+    alive = {one.name for one in deps.store.deployments() if not one.stopping}
+    seen = traffic(log, since=first)
+    return report(rentals, seen, deps.clock(), by=by, since=since, rates=rates, alive=alive)
 
 
 def _billed(deps: Deps, rentals: list[Rental], since: float | None) -> dict[str, Any]:

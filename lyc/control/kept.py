@@ -12,7 +12,6 @@ from lyc.records.operation import OperationKind
 from lyc.store import Store
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_PROVEN = frozenset({ReleaseState.ACTIVE, ReleaseState.SUPERSEDED})
 
 
 def kept(store: Store, host: str) -> tuple[list[str], list[str]]:
@@ -31,9 +30,14 @@ def _needed(store: Store, deployment: str, host: str) -> Iterator[Release]:
     target = next(one.target for one in store.deployments() if one.name == deployment)
     running = {replica.release for replica in store.replicas(deployment) if replica.host == host}
     there = [one for one in store.releases(deployment) if one.spec.host == host]
-    before = [one.number for one in there if one.state in _PROVEN and one.number != target]
+    before = [one.number for one in there if _proven(one) and one.number != target]
     stays = running | {target, max(before, default=None)}
     yield from (one for one in there if one.number in stays)
+
+
+def _proven(release: Release) -> bool:
+    """One that gave way before it had ever served is superseded too."""
+    return release.state in (ReleaseState.ACTIVE, ReleaseState.SUPERSEDED) and release.active_at is not None
 
 
 def deploying(store: Store, host: str, *, but: str = "") -> str | None:

@@ -26,7 +26,7 @@ from lyc.ports import Site
 from lyc.records.deployment import CONTAINER, ReleaseState, Replica, ReplicaState
 from lyc.records.engine import EngineLoad, EngineProgress, EngineTarget
 from lyc.records.process import ProcessSpec
-from lyc.rollout import Signal, Situation, decide, moved
+from lyc.rollout import Signal, Situation, decide, given_up, moved
 from lyc.rollout.actions import (
     Action,
     CreateReplica,
@@ -150,7 +150,7 @@ class Worker:
             case SettleRelease():
                 self._settle(action, now)
             case Retarget(number, error):
-                store.change_deployment(self._name, now, target=number, error=error)
+                store.change_deployment(self._name, now, target=number, error=error, canary=None)
             case RemoveDeployment():
                 self._remove()
         return "done"
@@ -159,7 +159,7 @@ class Worker:
         log.info("release %s/%d is %s", self._name, action.release, action.state)
         active = now if action.state is ReleaseState.ACTIVE and not action.back else None
         self._deps.store.set_release_state(self._name, action.release, action.state, action.error, at=active)
-        if action.state is ReleaseState.ACTIVE:
+        if action.state is ReleaseState.ACTIVE and not action.back:
             self._deps.store.change_deployment(self._name, now, error=None)
 
     def _create(self, number: int, situation: Situation, now: float) -> None:
@@ -244,7 +244,7 @@ class Worker:
     def _prune(self) -> None:
         """Forget dead replicas beyond the last few, whose logs may still be asked for."""
         dead = [replica for replica in self._deps.store.replicas(self._name) if replica.state in ENDED]
-        for replica in dead[:-KEPT_DEAD]:
+        for replica in [one for one in dead if not given_up(one)][:-KEPT_DEAD]:  # what was given up keeps its place
             self._deps.store.remove_replica(replica.id)
             self._forget(replica)
             shutil.rmtree(attempt_directory(self._deps.settings, replica).parent, ignore_errors=True)

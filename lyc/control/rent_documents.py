@@ -75,6 +75,13 @@ class CostLineDocument(TypedDict):
     idle: float | None
 
 
+class SavedDocument(TypedDict):
+    """`lyc.renting.saved.Saved`."""
+
+    seconds: float
+    amounts: dict[str, str]
+
+
 class CostDocument(TypedDict):
     """`lyc.renting.report.Report`."""
 
@@ -87,6 +94,7 @@ class CostDocument(TypedDict):
     per_hour: dict[str, str]
     served_since: float | None
     further: int
+    saved: SavedDocument
 
 
 class BilledMachineDocument(TypedDict):

@@ -14,7 +14,7 @@ from lyc.control.rent_documents import rented
 from lyc.errors import NotFound
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
 from lyc.records.key import Key
-from lyc.rollout import Situation, summarise
+from lyc.rollout import Situation, given_up, summarise
 
 _UP = frozenset({ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.PROBING, ReplicaState.READY})
 _UNWELL = frozenset({ReplicaState.BACKOFF, ReplicaState.FAILED, ReplicaState.UNREACHABLE})
@@ -112,6 +112,6 @@ def _wished(request: dict[str, object]) -> str | None:
 
 def _last_error(replicas: tuple[Replica, ...]) -> dict[str, object] | None:
     """Why the newest replica is not well, if it is not."""
-    if not replicas or replicas[-1].state not in _UNWELL:
+    if not replicas or not (replicas[-1].state in _UNWELL or given_up(replicas[-1])):
         return None
     return replicas[-1].error

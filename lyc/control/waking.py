@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from lyc.control.autoscale import Autoscaler, wanted
 from lyc.control.deps import Deps
-from lyc.errors import Failed, LycError
+from lyc.errors import Failed, LycError, NotFound
 from lyc.records.deployment import Deployment, Replica, ReplicaState
+from lyc.records.host import LOCAL
 from lyc.records.wake import Waking
 from lyc.rollout.transitions import COMING_OR_SERVING
 
@@ -70,7 +71,25 @@ class Wakes:
         if deployment.target is None or (failed and not coming):
             error = failed[-1].error if failed else deployment.error
             return Waking("failed", None, error or _lost(deployment.name).document(), *bounds)
+        if not coming and (gone := self._given_back(deployment)) is not None:
+            return Waking("failed", None, gone.document(), *bounds)
         return Waking("waking", expected(mine, now), None, *bounds)
+
+    def _given_back(self, deployment: Deployment) -> Failed | None:
+        """Where its machine was rented and is gone: waking it would take a new one, which a person decides on."""
+        releases = self._deps.store.releases(deployment.name)
+        release = next((one for one in releases if one.number == deployment.target), None)
+        if release is None or release.spec.host == LOCAL:
+            return None
+        try:
+            self._deps.store.host(release.spec.host)
+        except NotFound:
+            return Failed(
+                "machine-given-back",
+                f"the machine {release.spec.host} was given back while nobody asked for {deployment.name}",
+                hint=f"lyc deploy {release.spec.model} --name {deployment.name}",
+            )
+        return None
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from lyc.records.money import Rates
 from lyc.records.rental import Rental
 from lyc.records.traffic import Served, Span, Traffic
 from lyc.renting.ledger import Grouping, InOne, Line, day_span, host_of, in_one, lines, totals, touches
+from lyc.renting.saved import Saved, saved
 from lyc.renting.transitions import OPEN
 
 _MILLION = Decimal(10**6)
@@ -37,7 +38,8 @@ class Row:
 class Report:
     """rows, and their sum. since: None = from the first rental on. per_hour: of what stands now, by currency.
     served_since: from when on tokens and idle time are known, where that is later than the first rental shown.
-    further: machines that were made twice by one order; what those cost is in no figure.
+    further: machines that were made twice by one order; what those cost is in no figure. saved: by giving machines back
+    while nobody needed them.
     """
 
     rows: tuple[Row, ...]
@@ -49,6 +51,7 @@ class Report:
     per_hour: Mapping[str, Decimal]
     served_since: float | None = None
     further: int = 0
+    saved: Saved = field(default_factory=Saved)
 
 
 def report(
@@ -60,8 +63,10 @@ def report(
     since: float | None = None,
     rates: Rates | None = None,
     currency: str | None = None,
+    alive: Collection[str] = (),
 ) -> Report:
-    """What `rentals` cost from `since` until now. traffic: of that span at least, of all deployments.
+    """What `rentals` cost from `since` until now. traffic: of that span at least, of all deployments. alive: those that
+    are there now.
 
     currency: of all that is told as one; None = the only one that is billed, else EUR. Tokens count where they were
     served by a deployment that had rented machines in the span; whether one request went to a machine of the user's
@@ -86,6 +91,7 @@ def report(
         _per_hour(found),
         reaches if reaches is not None and reaches > max(begun, since or 0.0) else None,
         sum(len(one.extra) for one in found),
+        saved(rentals, alive, now, since=since),
     )
 
 

@@ -31,6 +31,7 @@ def document(*lines: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "by": "deployment", "since": 1.0, "until": NOW, "currency": "EUR", "lines": list(lines),
         "total": line("total"), "per_hour": {}, "served_since": None, "further": 0,
+        "saved": {"seconds": 0.0, "amounts": {}},
     } | changes  # fmt: skip
 
 
@@ -165,3 +166,10 @@ def test_what_is_no_time_to_begin_at(text: str) -> None:
 def test_flags_that_are_wrong_exit_2(home: Home, controller: Controller, words: tuple[str, ...]) -> None:
     assert home.run("cost", *words)[0] == 2
     assert controller.calls == []
+
+
+def test_what_was_saved_is_told(home: Home, controller: Controller) -> None:
+    saved = {"seconds": 15840.0, "amounts": {"EUR": "12.400000"}}
+    controller.answers["GET", "/v1/costs"] = (200, document(line("a"), saved=saved))
+    _, out, _ = home.run("cost")
+    assert out.splitlines()[-1] == "saved 12.40 EUR: 4h24m without a machine that nobody needed"

@@ -35,6 +35,8 @@ def deploy(store: Store, name: str, *releases: tuple[str, ReleaseState], version
         store.add_release(
             Release(name, 0, spec, "d", "hf:a/b@1", snapshot, "/m", plan, PENDING, float(number)), surge=True
         )
+        if state in (SUPERSEDED, ACTIVE):
+            store.set_release_state(name, number, ACTIVE, at=float(number))
         store.set_release_state(name, number, state)
 
 
@@ -44,6 +46,13 @@ def test_the_release_in_use_and_the_one_before_it_stay(store: Store) -> None:
     assert snapshots == ["sha256:a-2", "sha256:a-4", f"sha256:{DRAFT}"]
     assert engines == ["vllm-0.32.0"]
     assert kept(store, "gpu2") == ([], [])
+
+
+def test_a_release_that_never_served_is_no_way_back(store: Store) -> None:
+    """Another deploy came before it was proven."""
+    deploy(store, "a", ("gpu1", SUPERSEDED), ("gpu1", PENDING), ("gpu1", ACTIVE))
+    store.set_release_state("a", 2, SUPERSEDED)
+    assert kept(store, "gpu1")[0] == ["sha256:a-1", "sha256:a-3", f"sha256:{DRAFT}"]
 
 
 def test_a_release_that_comes_up_stays_beside_the_one_that_serves(store: Store) -> None:
