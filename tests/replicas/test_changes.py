@@ -17,6 +17,8 @@ import pytest
 from tests.e2e.harness import wait_for
 from tests.replicas.stand_in import Home, write_model
 
+pytestmark = pytest.mark.slow
+
 
 def journal(home: Home, name: str = "chat") -> list[dict[str, Any]]:
     lines = home.run("events", name, "--json", "--tail", "1000").stdout.splitlines()

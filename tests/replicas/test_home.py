@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.e2e.harness import wait_for
 from tests.replicas.stand_in import make_home
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_controller_whose_home_was_removed_ends(tmp_path: Path) -> None:

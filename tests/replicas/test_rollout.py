@@ -12,6 +12,8 @@ from tests.e2e.harness import wait_for
 from tests.replicas.load import Outcome, steady
 from tests.replicas.stand_in import Home, write_model
 
+pytestmark = pytest.mark.slow
+
 STREAM = {"interval": 0.03}
 """Twenty tokens take 0.6 s: some stream is always under way."""
 

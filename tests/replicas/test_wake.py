@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import httpx
+import pytest
 
 from tests.e2e.harness import wait_for
 from tests.replicas.load import burst
 from tests.replicas.stand_in import Home
+
+pytestmark = pytest.mark.slow
 
 
 def asleep(home: Home, name: str = "chat") -> bool:
