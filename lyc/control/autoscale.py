@@ -14,6 +14,7 @@ from lyc.errors import LycError
 from lyc.planning.capacity import capacity
 from lyc.records.deployment import Deployment, Replica, ReplicaState
 from lyc.records.engine import EngineLoad
+from lyc.records.gateway import GatewayStatus
 from lyc.records.scaling import Sample, ScalerState
 from lyc.scaling import bounds, decide, demanded, explain
 
@@ -38,6 +39,15 @@ class _Watched:
     window: deque[Sample] = field(default_factory=lambda: deque(maxlen=WINDOW))
     meter: Meter = field(default_factory=Meter)
     size: tuple[int | None, float, float] = (None, 1.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    """At one instant: what the gateway says, and by deployment what waits at the activator and what ever came there."""
+
+    status: GatewayStatus
+    held: Mapping[str, int]
+    arrived: Mapping[str, int]
 
 
 class Autoscaler:
@@ -105,14 +115,20 @@ class Autoscaler:
             self._watched = {name: one for name, one in self._watched.items() if name in deployments}
             replicas = store.replicas_by_deployment()
             for name, deployment in deployments.items():
-                watched, own = self._of(deployment), replicas.get(name, [])
-                passed = watched.meter.read(own, status, arrived.get(name, 0))
-                watched.window.append(sample(now, passed, held.get(name, 0), self._loads(own)))
-                if deployment.paused:
-                    continue
-                window, size = tuple(watched.window), self._size(deployment, watched, now)
-                state = decide(window, deployment.policy, watched.state, now, capacity=size)
-                self._decided(deployment, watched, state, "autoscaler", now)
+                try:
+                    self._look(deployment, replicas.get(name, []), _Counters(status, held, arrived), now)
+                except Exception:  # one that cannot be reckoned must not keep the others from their replicas
+                    log.exception("scaling %s", name)
+
+    def _look(self, deployment: Deployment, replicas: Sequence[Replica], counters: _Counters, now: float) -> None:
+        name, watched = deployment.name, self._of(deployment)
+        passed = watched.meter.read(replicas, counters.status, counters.arrived.get(name, 0))
+        watched.window.append(sample(now, passed, counters.held.get(name, 0), self._loads(replicas)))
+        if deployment.paused:
+            return
+        window, size = tuple(watched.window), self._size(deployment, watched, now)
+        state = decide(window, deployment.policy, watched.state, now, capacity=size)
+        self._decided(deployment, watched, state, "autoscaler", now)
 
     def active(self, replica: str) -> int | None:
         """Requests at a replica as the gateway said last; None = not known."""

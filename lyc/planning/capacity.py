@@ -15,7 +15,8 @@ SEQUENCES = 256
 
 def capacity(plan: Plan, reported: Reported | None) -> float:
     """Requests, at least 1. What the engine itself has reported of its KV cache counts more than the forecast."""
-    sequences = int(plan.engine_args.get("max-num-seqs", SEQUENCES))
+    given = plan.engine_args.get("max-num-seqs", "")
+    sequences = int(given) if given.isdecimal() else SEQUENCES
     tokens = (reported.kv_tokens if reported else None) or (plan.forecast.kv_tokens if plan.forecast else None)
     if tokens is None:
         return float(sequences)
