@@ -186,7 +186,7 @@ class Store:
 
     def retarget(self, name: str, number: int, now: float, *, surge: bool) -> None:
         """In one transaction: make a release of before the target again. Unless it serves still it must prove itself
-        anew; a canary ends; one that never came so far is superseded; what had been given up is forgotten.
+        anew; a canary ends; one that never came so far is superseded; what had been given up counts no more.
 
         Raises Failed `taken-down` when the deployment is gone or going, NotFound `no-such-release`.
         """
@@ -212,8 +212,9 @@ class Store:
                 again = update(table).where(mine, table.c.number == number)
                 connection.execute(again.values(state=ReleaseState.PENDING, error=None))
             given_up = replicas.c.state == ReplicaState.FAILED
-            gone = delete(replicas).where(replicas.c.deployment == name, replicas.c.release == number, given_up)
-            connection.execute(gone)
+            failed = (replicas.c.deployment == name, replicas.c.release == number, given_up)
+            # Not forgotten: an engine that was given up because it hung may still be about to end.
+            connection.execute(update(replicas).where(*failed).values(state=ReplicaState.STOPPED, retry_at=None))
 
     def set_release_state(
         self,

@@ -129,7 +129,8 @@ def test_an_older_release_becomes_the_target_again(store: Store) -> None:
     found = store.deployment("d")
     assert (found.target, found.surge, found.canary, found.error, found.updated_at) == (1, False, None, None, 5.0)
     assert [one.state for one in store.releases("d")] == ["pending", "active", "superseded"]
-    assert sorted(one.id for one in store.replicas("d")) == ["d-1-stopped", "d-2-failed"], "nothing old fails it again"
+    states = {one.id: one.state for one in store.replicas("d")}
+    assert states == {"d-1-failed": "stopped", "d-1-stopped": "stopped", "d-2-failed": "failed"}, "none fails it again"
     store.retarget("d", 2, 6.0, surge=True)
     assert [one.state for one in store.releases("d")] == ["superseded", "active", "superseded"], "it serves already"
 
