@@ -563,7 +563,9 @@ class World:
             self.clock.pass_(self.shape.capabilities.settle + 1)
             self.visit()
             now = self.state()
-            same, before = (same + 1 if now == before else 0), now
+            # A visit may be in vain where the machine is busy: what is under way is no rest, however it stands still.
+            moving = any(one.state in (RentalState.INTENDED, RentalState.RELEASING) for one in self.store.rentals())
+            same, before = (same + 1 if now == before and not moving else 0), now
             if number >= 1 and self.wire.held:
                 self.wire.release()
             elif same >= 2:

@@ -148,9 +148,10 @@ def test_a_pause_is_watched_no_further_and_down_ends_it(home: Home) -> None:
     assert follower.stdout is not None
     assert "deploy" in follower.stdout.readline()
     home.run("down", "chat", "--yes")
-    out, err = follower.communicate(timeout=60)
-    assert (follower.returncode, "  pause" in out) == (1, True)
-    assert err.startswith("error[no-such-deployment]")
+    assert follower.wait(60) == 1
+    assert follower.stderr is not None
+    assert "  pause" in follower.stdout.read()  # not `communicate`: what came with the first line is read already
+    assert follower.stderr.read().startswith("error[no-such-deployment]")
 
 
 def test_a_canary_is_given_up_by_a_rollback(home: Home, tmp_path: Path) -> None:
