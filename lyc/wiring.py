@@ -87,7 +87,7 @@ def look(
 def build_deps(settings: Settings) -> Deps:
     """All that the controller touches the world with. Imports the adapters only now: the CLI never needs them."""
     from lyc.control.deps import Deps  # noqa: PLC0415
-    from lyc.control.layout import gateway_config  # noqa: PLC0415
+    from lyc.control.layout import controller_lock, gateway_config  # noqa: PLC0415
     from lyc.gateway.envoy import EnvoyGateway  # noqa: PLC0415
     from lyc.hosts.environment import UvInstaller  # noqa: PLC0415
     from lyc.hosts.facts import LocalProbe  # noqa: PLC0415
@@ -103,7 +103,7 @@ def build_deps(settings: Settings) -> Deps:
 
     uv_environ = _uv_environ()
     store = Store(settings.database)
-    supervisor = LocalSupervisor(settings.home)
+    supervisor = LocalSupervisor(settings.home, controller_lock(settings))
     local = LocalSite(
         LocalProbe(settings.cache),
         UvInstaller(settings.engines, os.environ),

@@ -20,18 +20,20 @@ __all__ = ["MARK", "LocalSupervisor"]
 class LocalSupervisor:
     """Keeps processes whose directories lie under `root`.
 
-    `root` also tells our processes from those of another lyc home on the same machine.
+    `root` also tells our processes from those of another lyc home on the same machine. claim: a file that is there for
+    as long as the home is; where it was there once and is gone, nothing is started any more.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, claim: Path | None = None) -> None:
         self.root = root.resolve()
+        self._claim = claim if claim is not None and claim.exists() else None
 
     def start(self, spec: ProcessSpec) -> None:
         """See `lyc.ports.Supervisor.start`. Raises Failed `process-not-started` with what the shim said."""
         directory = spec.directory.resolve()
         if not directory.is_relative_to(self.root):
             raise ValueError(f"{directory} is outside of {self.root}")
-        if not self.root.is_dir():  # what is started in it would be known to nobody
+        if self._claim is not None and not self._claim.exists():  # what is started now would be known to nobody
             raise Failed("home-removed", f"{self.root} was removed", hint="lyc controller start")
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.status(directory).state == "running":
