@@ -87,7 +87,7 @@ class Gatekeeper:
             Route(
                 deployment.name,
                 engine_key(settings, deployment.name),
-                _endpoints(replicas.get(deployment.name, ()), self._shares(deployment)),
+                self._endpoints(deployment, replicas.get(deployment.name, ())),
                 activator=str(activator_socket(settings)),
             )
             for deployment in deployments
@@ -100,12 +100,17 @@ class Gatekeeper:
         )
         return GatewayConfig(settings.gateway_host, port, routes, keys)
 
-    def _shares(self, deployment: Deployment) -> Mapping[str, int]:
-        """Weights by replica; empty = the same for all."""
-        if deployment.canary is None:
-            return {}
-        releases, replicas = self._deps.store.releases(deployment.name), self._deps.store.replicas(deployment.name)
-        return split(Situation(deployment, tuple(releases), tuple(replicas)))
+    def _endpoints(self, deployment: Deployment, replicas: Sequence[Replica]) -> tuple[Endpoint, ...]:
+        """With their weights, which are the same for all but where there is a canary."""
+        shares: Mapping[str, int] = {}
+        if deployment.canary is not None:
+            releases = tuple(self._deps.store.releases(deployment.name))
+            shares = split(Situation(deployment, releases, tuple(replicas)))
+        return tuple(
+            Endpoint(one.id, one.socket, draining=one.state is ReplicaState.DRAINING, weight=shares.get(one.id, 1))
+            for one in replicas
+            if one.state in _ROUTED
+        )
 
     def sync(self) -> None:
         """Apply the present truth, and start Envoy if it should run. Returns when the files are written."""
@@ -164,14 +169,6 @@ class Gatekeeper:
                 log.exception("gateway")
             self._wake.wait(pause)
             self._wake.clear()
-
-
-def _endpoints(replicas: Sequence[Replica], shares: Mapping[str, int]) -> tuple[Endpoint, ...]:
-    return tuple(
-        Endpoint(one.id, one.socket, draining=one.state is ReplicaState.DRAINING, weight=shares.get(one.id, 1))
-        for one in replicas
-        if one.state in _ROUTED
-    )
 
 
 def _free_port(host: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
+from lyc.control.views import brief
 from lyc.planning.capacity import capacity
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
 from lyc.records.scaling import Sample, ScalePolicy
@@ -53,7 +54,7 @@ def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
         "wake": wake_seconds(replicas, deployment.target),
         "load": None if last is None else _load(last),
         "canary": deployment.canary,
-        "replicas": [_replica(one) for one in replicas if one.state not in ENDED or one.error is not None],
+        "replicas": [brief(one) for one in replicas if one.state not in ENDED or one.error is not None],
     }
 
 
@@ -113,18 +114,6 @@ def _release(
         "ready": sum(one.state is ReplicaState.READY for one in mine),
         "replicas": len(mine),
         "error": release.error,
-    }
-
-
-def _replica(one: Replica) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "release": one.release,
-        "state": one.state.value,
-        "host": one.host,
-        "created_at": one.created_at,
-        "ready_at": one.ready_at,
-        "error": one.error,
     }
 
 

@@ -68,17 +68,24 @@ class Views:
                 status = supervisor.status(attempt_directory(self._deps.settings, replica))
                 pid = status.pid if status.state == "running" else None
         return {
-            "id": replica.id,
-            "release": replica.release,
-            "state": replica.state.value,
-            "host": replica.host,
+            **brief(replica),
             "pid": pid,
             "gpus": list(replica.devices) if replica.devices is not None else None,
-            "created_at": replica.created_at,
-            "ready_at": replica.ready_at,
             "attempts": replica.attempts,
-            "error": replica.error,
         }
+
+
+def brief(replica: Replica) -> dict[str, Any]:
+    """What the store alone says of a replica."""
+    return {
+        "id": replica.id,
+        "release": replica.release,
+        "state": replica.state.value,
+        "host": replica.host,
+        "created_at": replica.created_at,
+        "ready_at": replica.ready_at,
+        "error": replica.error,
+    }
 
 
 def key(item: Key) -> dict[str, Any]:

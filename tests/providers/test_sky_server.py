@@ -18,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from lyc.records.rental import MachineState, Offer, Order
 from lyc.records.secret import Secret
 from lyc.testing.clouds import moto
 from lyc.testing.contract.rig import OWNER, PUBLIC_KEY
+from tests.e2e.harness import wait_for
 
 ENVIRONMENT = os.environ.get("LYC_TEST_SKYPILOT", "")
 pytestmark = [
@@ -123,6 +125,14 @@ def _prepare(client: Callable[[str], Any]) -> None:
         ec2.associate_route_table(RouteTableId=table, SubnetId=subnet["SubnetId"])
 
 
+def _answers(address: str, server: subprocess.Popen[bytes], log: Path) -> bool:
+    """Raises AssertionError with the end of its log where it has ended instead."""
+    assert server.poll() is None, f"SkyPilot's server does not start: {log.read_text()[-3000:]}"
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{address}/api/health").status_code == 200
+    return False
+
+
 @contextlib.contextmanager
 def _serving(home: Path, cloud: str) -> Iterator[str]:
     with socket.socket() as probe:
@@ -138,14 +148,7 @@ def _serving(home: Path, cloud: str) -> Iterator[str]:
                  "SKYPILOT_API_SERVER_ENDPOINT": address},
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{address}/api/health").status_code == 200:
-                    break
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"SkyPilot's server does not start: {log.read_text()[-3000:]}")
-            time.sleep(0.2)
+        wait_for(partial(_answers, address, server, log), 120, "SkyPilot's server")
         yield address
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -160,7 +163,7 @@ def provider(sky: Installation) -> Iterator[Sky]:
     yield made
     for machine in made.list_owned(OWNER):
         made.terminate(machine.id)
-    wait(lambda: not made.list_owned(OWNER))
+    wait_for(lambda: not made.list_owned(OWNER), 90, "that nothing is left")
     made.close()
 
 
@@ -185,7 +188,7 @@ def test_a_machine_is_created_once_and_ended(sky: Installation, provider: Sky) -
     made = provider.create(wish)
     assert (made.id, made.state, made.run_id) == (wish.name, MachineState.CREATING, wish.run_id)
     assert [one.id for one in provider.list_owned(OWNER)] == [wish.name]
-    stands = wait(lambda: sky.alive(wish.name))
+    stands = wait_for(lambda: sky.alive(wish.name), 90, "an instance")
     again = provider.create(wish)
     assert (again.id, again.state, again.region) == (wish.name, MachineState.CREATING, f"aws/{HOME_REGION}")
     assert sky.alive(wish.name) == stands
@@ -193,7 +196,7 @@ def test_a_machine_is_created_once_and_ended(sky: Installation, provider: Sky) -
     assert list(provider.list_owned("99999999")) == []
     provider.terminate(wish.name)
     provider.terminate(wish.name)
-    wait(lambda: provider.get(wish.name) is None)
+    wait_for(lambda: provider.get(wish.name) is None, 90, "its end")
     assert sky.alive(wish.name) == []
     assert list(provider.list_owned(OWNER)) == []
     provider.terminate(wish.name)
@@ -207,7 +210,7 @@ def test_one_that_waits_for_its_turn_is_ended_too(sky: Installation, provider: S
     api.launch(wish.name, translate.task(wish))
     assert [one.id for one in provider.list_owned(OWNER)] == [wish.name]
     provider.terminate(wish.name)
-    wait(lambda: provider.get(wish.name) is None)
+    wait_for(lambda: provider.get(wish.name) is None, 90, "its end")
     assert (list(provider.list_owned(OWNER)), sky.alive(wish.name)) == ([], [])
     api.http.close()
 
@@ -238,11 +241,3 @@ def test_what_is_refused_names_the_place(sky: Installation, provider: Sky) -> No
     assert f"AWS ({BARE_REGION})" in (caught.value.why or "")
     assert "\x1b" not in str(caught.value)
     assert (list(provider.list_owned(OWNER)), sky.alive(wish.name)) == ([], [])
-
-
-def wait(found: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 90
-    while not (seen := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return seen
