@@ -29,6 +29,7 @@ from lyc.agent.shim import boot_id, start_ticks
 Document = dict[str, Any]
 LONGEST = 1 << 20
 _IDENTITY = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
+_HALF = re.compile(r"\.(?!process\.json|exit\.json).+\.([0-9a-f]{16}|[0-9]+)")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 OWN = {"spec.json", "process.json", "exit.json", "lock", "shim.log"}
 
@@ -118,6 +119,16 @@ def write(path: Path, content: str, *, mode: int = 0o600, user: int = -1, group:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def forget_halves(directory: Path) -> None:
+    """Remove what writers that were killed have left half written: it may be secret. For whoever alone writes there; the
+    ends of a process are left out, which others note.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for entry in directory.iterdir():
+            if _HALF.fullmatch(entry.name):
+                entry.unlink(missing_ok=True)
 
 
 def lives(record: Document) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from lyc.agent import containers, shimmed, systemd
 from lyc.agent.answer import Refused, read_request
-from lyc.agent.folder import Document, Folder, file_name, folders, named, number
+from lyc.agent.folder import Document, Folder, file_name, folders, forget_halves, named, number
 from lyc.agent.loopback import free_port, is_free
 from lyc.agent.root import Root
 
@@ -39,6 +39,7 @@ def start(root: Root, _arguments: Sequence[str]) -> dict[str, Any]:
             raise Refused("not-the-owner", f"{folder.identity} belongs to another controller")
         if before is not None and _kept(root, folder):
             return {"port": before["port"]}
+        forget_halves(folder.path)
         port = _port(root, folder, before) if any(PORT in word for word in spec["argv"]) else None
         argv = [word.replace(PORT, str(port)) for word in spec["argv"]]
         spec |= {"port": port, "argv": argv, "files": sorted(private)}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lyc.agent import cards
 from lyc.agent.answer import Refused
-from lyc.agent.folder import Document, Folder, lives, write
+from lyc.agent.folder import Document, Folder, forget_halves, lives, write
 from lyc.agent.root import ACCOUNT
 from lyc.agent.status import Unit, asked, settled
 from lyc.agent.units import UNIT_PATH, container_drop_in, drop_in, drop_in_path, unit, wanted_path
@@ -54,6 +54,7 @@ def start(folder: Folder, spec: Document, secrets: Mapping[str, str]) -> None:
         text = drop_in(sources, granted.devices, granted.groups, granted.before)
     drop_ins = Path(drop_in_path(folder.identity))
     drop_ins.parent.mkdir(exist_ok=True)
+    forget_halves(drop_ins.parent)
     write(drop_ins, text, mode=0o644)
     link = Path(wanted_path(folder.identity))
     if not link.is_symlink():

@@ -150,7 +150,13 @@ def test_a_start_that_is_killed_anywhere_is_done_by_the_next(hosted: Hosted) -> 
     hosted.reaches("often-1.1", state="running")
     assert hosted.ask(port, "key") == repr(SECRET)
     assert hosted.machine.shell("pgrep -fc '^/usr/bin/python3 /srv/engine.py .*often-1.1'").strip() == "1"
-    assert list((hosted.machine.root / ROOT[1:] / "replicas/often-1.1").glob(".*")) == []
+    folder = hosted.machine.root / ROOT[1:] / "replicas/often-1.1"
+    assert list(folder.glob(".*")) == []
+    hosted.call("stop", "often-1.1", "--grace", "5")
+    for half in (".engine.yaml.0123456789abcdef", ".spec.json.fedcba9876543210"):  # killed while it wrote
+        (folder / half).write_text(SECRET)
+    hosted.start("often-1.1")
+    assert list(folder.glob(".*")) == []
     hosted.call("stop", "often-1.1", "--grace", "5")
 
 
