@@ -122,8 +122,8 @@ def write(path: Path, content: str, *, mode: int = 0o600, user: int = -1, group:
 
 
 def forget_halves(directory: Path) -> None:
-    """Remove what writers that were killed have left half written: it may be secret. For whoever alone writes there; the
-    ends of a process are left out, which others note.
+    """Remove what writers that were killed have left half written: it may be secret. For whoever alone writes there;
+    what others note of a process is left out.
     """
     with contextlib.suppress(FileNotFoundError):
         for entry in directory.iterdir():

@@ -12,6 +12,7 @@ class OperationKind(enum.StrEnum):
     ROLLBACK = "rollback"
     RESTART = "restart"
     RESUME = "resume"
+    EXPAND = "expand"
 
 
 class OperationState(enum.StrEnum):

@@ -31,9 +31,12 @@ class ScheduleRule:
 class ScalePolicy:
     """What the user wishes. It belongs to a deployment, not to its releases.
 
-    target_concurrency: requests that a replica shall have in flight, None = as many as its plan says it can hold.
-    idle: seconds without a request after which it goes to zero, where the minimum is 0. wake_timeout: seconds that a
-    request waits for a deployment that wakes. queue: requests that may wait at once, and queue_bytes of their bodies.
+    target_concurrency: requests that a replica shall have in flight, None = a share of what its plan says it can hold.
+    idle: seconds without a request after which its processes end, where the minimum is 0. idle_sleep: after which its
+    engines sleep, their weights in the memory of the host; None = never. idle_release: after which a rented machine is
+    given back; None = never. wake_timeout: seconds that a request waits for a deployment that wakes. queue: requests
+    that may wait at once, and queue_bytes of their bodies. hosts: where replicas may run besides the host of the
+    release: names, `any` = each that is known and fits, `rent` = machines rented as the first one was.
     """
 
     minimum: int = 1
@@ -44,14 +47,18 @@ class ScalePolicy:
     wake_timeout: float = WAKE_SECONDS
     queue: int = 1000
     queue_bytes: int = 256 << 20
+    idle_sleep: float | None = None
+    idle_release: float | None = None
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleWish:
     """What a deploy says of replicas and of its rollout. None = nothing: as it is, of a new deployment by default.
 
-    minimum … wake_timeout: as in `ScalePolicy`. canary: share of the requests that a new release gets at first, between
-    0 and 1; None = all of them. bake: seconds, as in `Deployment`.
+    minimum … wake_timeout, hosts: as in `ScalePolicy`; idle_sleep, idle_release too, but that `math.inf` = never.
+    canary: share of the requests that a new release gets at first, between 0 and 1; None = all of them. bake: seconds,
+    as in `Deployment`.
     """
 
     minimum: int | None = None
@@ -62,6 +69,9 @@ class ScaleWish:
     wake_timeout: float | None = None
     canary: float | None = None
     bake: float | None = None
+    idle_sleep: float | None = None
+    idle_release: float | None = None
+    hosts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION = 6
+VERSION = 7
 
 STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
     2: (("releases", "reported", "TEXT"),),
@@ -30,6 +30,7 @@ STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
         ("deployments", "restart_before", "FLOAT"),
         ("releases", "active_at", "FLOAT"),
     ),
+    7: (),  # the tables of placements and wakes
 }
 """Columns (table, name, type) that a database of the version before lacks; not where its table was made just now."""
 
@@ -114,6 +115,33 @@ REPLICAS = Table(
     Column("error", Text),
     Column("starts", Integer, nullable=False, server_default="1"),
     Column("devices", Text),
+)
+
+PLACEMENTS = Table(
+    "placements",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("deployment", String, nullable=False, index=True),
+    Column("release", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("host", String),
+    Column("plan", Text),
+    Column("snapshot_path", Text),
+    Column("image", Text),
+    Column("error", Text),
+    Column("retry_at", Float),
+)
+
+WAKES = Table(
+    "wakes",
+    METADATA,
+    Column("deployment", String, primary_key=True),
+    Column("release", Integer, primary_key=True),
+    Column("step", String, primary_key=True),
+    Column("at", Float, primary_key=True),
+    Column("seconds", Float, nullable=False),
 )
 
 KEYS = Table(
@@ -215,3 +243,6 @@ JOURNAL = Table(
     sqlite_autoincrement=True,  # no id ever comes twice: who has read up to one misses nothing after it
 )
 """Goes with its deployment; of each, the newest few thousand stay."""
+
+OF_DEPLOYMENTS = (RELEASES, REPLICAS, KEYS, JOURNAL, PLACEMENTS, WAKES)
+"""What goes with its deployment."""

@@ -22,23 +22,14 @@ from lyc.records.operation import Operation, OperationEvent, OperationState
 from lyc.records.rental import Rental, RentalState
 from lyc.store import schema
 from lyc.store.journal import Journal
+from lyc.store.placements import Placements, WakeTimes
 from lyc.store.rows import from_row, to_column, to_row
 
 BUSY_SECONDS = 15.0
 _CHANGING = (
-    "state",
-    "updated_at",
-    "machine",
-    "host",
-    "address",
-    "port",
-    "user",
-    "billed_from",
-    "billed_until",
-    "reason",
-    "ready_at",
-    "notice_at",
-)
+    "state", "updated_at", "machine", "host", "address", "port", "user", "billed_from", "billed_until",
+    "reason", "ready_at", "notice_at",
+)  # fmt: skip
 """Columns of a rental by which one that was changed is told. What is nested is not among them: an older lyc may have
 written the same in another way.
 """
@@ -73,6 +64,8 @@ class Store:
                 hint="use that version of lyc, or another LYC_HOME",
             )
         self.journal = Journal(self._engine)
+        self.placements = Placements(self._engine)
+        self.wake_times = WakeTimes(self._engine)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -153,7 +146,7 @@ class Store:
     def remove_deployment(self, name: str) -> None:
         with self._write() as connection:
             connection.execute(delete(schema.DEPLOYMENTS).where(schema.DEPLOYMENTS.c.name == name))
-            for table in (schema.RELEASES, schema.REPLICAS, schema.KEYS, schema.JOURNAL):
+            for table in schema.OF_DEPLOYMENTS:
                 connection.execute(delete(table).where(table.c.deployment == name))
 
     # releases
