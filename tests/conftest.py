@@ -1,4 +1,9 @@
-"""Order: what is quick comes first, so that a plain mistake shows in seconds and not after the engine tests."""
+"""Order: what is quick comes first, so that a plain mistake shows in seconds and not after the engine tests.
+
+And a second try, with `--reruns 1` only: whole machines, real engines and instants of death meet on a busy computer in
+ways that are rare. A test that failed is run once more; what it said is shown all the same, and more than `MOST` of
+them fail the run.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +18,28 @@ LONGEST = ("test_survival", "test_kills", "test_several_controllers", "test_remo
 """Files that begin before the others that start an engine: what takes minutes must not be begun last, by one alone."""
 
 
+MOST = 2
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Plain tests, then `slow` ones, then those that start a real engine; otherwise in their own order."""
     items.sort(key=_turn)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What failed at first, in full: each of these is a fault to be found, in lyc or in its test."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("_", f"failed, and was run again: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where that happens often, something is wrong."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and len(reporter.getreports("rerun")) > MOST and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _turn(item: pytest.Item) -> tuple[int, int]:
