@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
@@ -15,6 +16,8 @@ from lyc.store.rows import from_row, to_row
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from lyc.store.mirror import Mirror
+
 KEPT_WAKES = 20
 """Wake times of one kind of a release that stay."""
 
@@ -22,17 +25,15 @@ KEPT_WAKES = 20
 class Placements:
     """Of all deployments, by their names. Thread-safe."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, mirror: Mirror) -> None:
         self._engine = engine
+        self._mirror = mirror
 
     def list(self, deployment: str | None = None) -> list[Placement]:
         """Oldest first."""
-        table = schema.PLACEMENTS
-        found = select(table).order_by(table.c.created_at)
         if deployment is not None:
-            found = found.where(table.c.deployment == deployment)
-        with self._engine.connect() as connection:
-            return [from_row(Placement, dict(row)) for row in connection.execute(found).mappings()]
+            return list(self._mirror.of(Placement, deployment))
+        return sorted(chain.from_iterable(self._mirror.all(Placement).values()), key=lambda one: one.created_at)
 
     def put(self, placement: Placement) -> None:
         """Store it, or what has become of it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
 VERSION = 7
@@ -243,6 +245,31 @@ JOURNAL = Table(
     sqlite_autoincrement=True,  # no id ever comes twice: who has read up to one misses nothing after it
 )
 """Goes with its deployment; of each, the newest few thousand stay."""
+
+CHANGES = Table(
+    "changes",
+    METADATA,
+    Column("kind", String, primary_key=True),
+    Column("deployment", String, primary_key=True),
+    Column("number", Integer, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+"""The number of the last change of a table's rows of a deployment, for `lyc.store.mirror`. Numbers only rise: what is
+gone keeps its line.
+"""
+
+
+def triggers() -> Iterator[str]:
+    """Statements that make the database number its changes by itself."""
+    mirrored = (DEPLOYMENTS, RELEASES, REPLICAS, KEYS, PLACEMENTS, RENTALS)
+    for table in mirrored:
+        name = "name" if table is DEPLOYMENTS else "deployment"
+        for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+            values = f"'{table.name}', {row}.{name}, (SELECT ifnull(max(number), 0) + 1 FROM changes)"  # noqa: S608 - names of tables, none typed in
+            counted = "ON CONFLICT (kind, deployment) DO UPDATE SET number = excluded.number"
+            made = f"CREATE TRIGGER IF NOT EXISTS {table.name}_{event.lower()} AFTER {event} ON {table.name}"
+            yield f"{made} BEGIN INSERT INTO changes (kind, deployment, number) VALUES ({values}) {counted}; END"  # noqa: S608
+
 
 OF_DEPLOYMENTS = (RELEASES, REPLICAS, KEYS, JOURNAL, PLACEMENTS, WAKES)
 """What goes with its deployment."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lyc.records.operation import Operation, OperationEvent, OperationState
 from lyc.records.rental import Rental, RentalState
 from lyc.store import schema
 from lyc.store.journal import Journal
+from lyc.store.mirror import Mirror
 from lyc.store.placements import Placements, WakeTimes
 from lyc.store.rows import from_row, to_column, to_row
 
@@ -63,11 +65,13 @@ class Store:
                 f"{path} was written by a newer lyc (schema {written}, this one knows {schema.VERSION})",
                 hint="use that version of lyc, or another LYC_HOME",
             )
+        self.mirror = Mirror(path, BUSY_SECONDS)
         self.journal = Journal(self._engine)
-        self.placements = Placements(self._engine)
+        self.placements = Placements(self._engine, self.mirror)
         self.wake_times = WakeTimes(self._engine)
 
     def close(self) -> None:
+        self.mirror.close()
         self._engine.dispose()
 
     def _upgrade(self) -> int:
@@ -85,6 +89,8 @@ class Store:
                         connection.execute(text(f"ALTER TABLE {name} ADD COLUMN {column} {kind}"))
                 for statement in schema.FILL.get(step, ()):
                     connection.execute(text(statement))
+            for statement in schema.triggers():
+                connection.execute(text(statement))
             now = max(version, schema.VERSION)
             values = {"name": "schema", "value": str(now)}
             connection.execute(insert(table).values(values).on_conflict_do_update(index_elements=["name"], set_=values))
@@ -119,11 +125,12 @@ class Store:
 
     # deployments
     def deployments(self) -> list[Deployment]:
-        return [from_row(Deployment, row) for row in self._rows(select(schema.DEPLOYMENTS).order_by("name"))]
+        """By name."""
+        found = self.mirror.all(Deployment)
+        return [found[name][0] for name in sorted(found)]
 
     def find_deployment(self, name: str) -> Deployment | None:
-        rows = self._rows(select(schema.DEPLOYMENTS).where(schema.DEPLOYMENTS.c.name == name))
-        return from_row(Deployment, rows[0]) if rows else None
+        return next(iter(self.mirror.of(Deployment, name)), None)
 
     def deployment(self, name: str) -> Deployment:
         """Raises NotFound `no-such-deployment`."""
@@ -173,9 +180,7 @@ class Store:
 
     def releases(self, deployment: str) -> list[Release]:
         """Oldest first."""
-        table = schema.RELEASES
-        rows = self._rows(select(table).where(table.c.deployment == deployment).order_by(table.c.number))
-        return [from_row(Release, row) for row in rows]
+        return list(self.mirror.of(Release, deployment))
 
     def retarget(self, name: str, number: int, now: float, *, surge: bool) -> None:
         """In one transaction: make a release of before the target again. Unless it serves still it must prove itself
@@ -241,16 +246,11 @@ class Store:
     # replicas
     def replicas(self, deployment: str) -> list[Replica]:
         """Oldest first."""
-        table = schema.REPLICAS
-        rows = self._rows(select(table).where(table.c.deployment == deployment).order_by(table.c.created_at))
-        return [from_row(Replica, row) for row in rows]
+        return list(self.mirror.of(Replica, deployment))
 
-    def replicas_by_deployment(self) -> dict[str, list[Replica]]:
-        """All of them at once, each list oldest first; those of a deployment without any are not there."""
-        found: dict[str, list[Replica]] = {}
-        for row in self._rows(select(schema.REPLICAS).order_by(schema.REPLICAS.c.created_at)):
-            found.setdefault(row["deployment"], []).append(from_row(Replica, row))
-        return found
+    def replicas_by_deployment(self) -> Mapping[str, Sequence[Replica]]:
+        """All of them at once, oldest first of each; those of a deployment without any are not there."""
+        return self.mirror.all(Replica)
 
     def put_replica(self, replica: Replica) -> None:
         self._put(schema.REPLICAS, replica)
@@ -261,10 +261,10 @@ class Store:
 
     # keys
     def list_keys(self, deployment: str | None = None) -> list[Key]:
-        statement = select(schema.KEYS).order_by(schema.KEYS.c.created_at)
+        """Oldest first."""
         if deployment is not None:
-            statement = statement.where(schema.KEYS.c.deployment == deployment)
-        return [from_row(Key, row) for row in self._rows(statement)]
+            return list(self.mirror.of(Key, deployment))
+        return sorted(chain.from_iterable(self.mirror.all(Key).values()), key=lambda key: key.created_at)
 
     def put_key(self, key: Key) -> None:
         self._put(schema.KEYS, key)
@@ -312,14 +312,16 @@ class Store:
         self, *, deployment: str | None = None, provider: str | None = None, open_only: bool = False
     ) -> list[Rental]:
         """Oldest first. open_only: those that may cost money still."""
+        if open_only:
+            of = self.mirror.all(Rental).values() if deployment is None else [self.mirror.of(Rental, deployment)]
+            found = (one for rentals in of for one in rentals if provider in (None, one.provider))
+            return sorted(found, key=lambda one: one.intended_at)
         table = schema.RENTALS
         statement = select(table).order_by(table.c.intended_at)
         if deployment is not None:
             statement = statement.where(table.c.deployment == deployment)
         if provider is not None:
             statement = statement.where(table.c.provider == provider)
-        if open_only:
-            statement = statement.where(table.c.state.not_in([RentalState.GONE, RentalState.REFUSED]))
         return [from_row(Rental, row) for row in self._rows(statement)]
 
     def rental(self, run_id: str) -> Rental | None:
