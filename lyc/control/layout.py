@@ -5,6 +5,7 @@ controller.lock, controller.log              one controller a home
 credentials/<operation>.json                 of a deploy that still fetches; deleted after
 gateway/{config,log,process}/                Envoy's files, its access log, its process
 deployments/<name>/engine.key                the engine's own key
+deployments/<name>/sources.json              credentials of sources, while it may need another machine
 deployments/<name>/replicas/<id>/<attempt>/  one engine process: its record, its files, its log
 """
 
@@ -66,11 +67,23 @@ def save_credentials(settings: Settings, operation: str, credentials: Mapping[st
 
 def load_credentials(settings: Settings, operation: str) -> dict[str, Secret]:
     """What `save_credentials` kept; empty if there was nothing or it is gone."""
-    try:
-        kept = json.loads(_credentials(settings, operation).read_text())
-    except FileNotFoundError:
-        return {}
-    return {str(name): Secret(str(value)) for name, value in kept.items()}
+    return _read(_credentials(settings, operation))
+
+
+def keep_credentials(settings: Settings, deployment: str, credentials: Mapping[str, Secret]) -> None:
+    """For as long as the deployment is there: it may have to fetch its weights onto another machine. In place of those
+    that were kept before; none = forget them.
+    """
+    path = _kept(settings, deployment)
+    if credentials:
+        write_private(path, json.dumps({name: value.reveal() for name, value in credentials.items()}))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def kept_credentials(settings: Settings, deployment: str) -> dict[str, Secret]:
+    """What `keep_credentials` kept; empty if there was nothing."""
+    return _read(_kept(settings, deployment))
 
 
 def drop_credentials(settings: Settings, operation: str) -> None:
@@ -79,6 +92,18 @@ def drop_credentials(settings: Settings, operation: str) -> None:
 
 def _credentials(settings: Settings, operation: str) -> Path:
     return settings.home / "credentials" / f"{operation}.json"
+
+
+def _kept(settings: Settings, deployment: str) -> Path:
+    return settings.deployments_dir / deployment / "sources.json"
+
+
+def _read(path: Path) -> dict[str, Secret]:
+    try:
+        kept = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    return {str(name): Secret(str(value)) for name, value in kept.items()}
 
 
 def write_private(path: Path, text: str) -> None:

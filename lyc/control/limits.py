@@ -10,7 +10,7 @@ from lyc.control.deps import Deps
 from lyc.control.layout import gateway_config
 from lyc.gateway.traffic import access_log, traffic
 from lyc.planning.catalogue import prices
-from lyc.records.deployment import ReplicaState
+from lyc.records.deployment import Deployment, Release, ReplicaState
 from lyc.renting.budget import (
     Budget,
     Level,
@@ -22,6 +22,7 @@ from lyc.renting.budget import (
     standing,
     to_stop,
 )
+from lyc.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,11 @@ class Limits:
                 self._end(rental.deployment, "ttl", "its time is up (--ttl)")
             elif rental.time_limit is not None:
                 soonest = min(rental.time_limit - now, soonest or rental.time_limit - now)
+        for deployment in self.deps.store.deployments():
+            # One whose machine was given back meanwhile, while nobody asked for it.
+            until = time_limit(self.deps.store, deployment)
+            if until is not None and now >= until:
+                self._end(deployment.name, "ttl", "its time is up (--ttl)")
         found = self.standing()
         if found is None:
             return soonest
@@ -119,3 +125,19 @@ class Limits:
             limit = found.budget.limit
             log.warning("%.2f of %s %s a %s are spent", found.spent, limit.amount, limit.currency, found.budget.period)
             self.deps.store.set_meta(SAID, said)
+
+
+def time_limit(store: Store, deployment: Deployment, release: Release | None = None) -> float | None:
+    """When a deployment shall go whatever happens (`--ttl`): as of the machine that was rented for it last. None = its
+    target, or `release`, knows no such time.
+    """
+    if release is None:
+        release = next((one for one in store.releases(deployment.name) if one.number == deployment.target), None)
+    if release is None or release.spec.rent.ttl is None:
+        return None
+    limits = [
+        one.time_limit
+        for one in store.rentals(deployment=deployment.name)
+        if one.time_limit is not None and one.intended_at >= deployment.created_at
+    ]
+    return max(limits, default=None)

@@ -58,7 +58,7 @@ class Provided:
 
 class Preparation:
     """Does the steps for one spec, telling `talk`. freed: bytes that replicas it replaces would give back. offer: what
-    to rent, where something is to be rented and a person has chosen.
+    to rent, where something is to be rented and a person has chosen. taken, until: as in `Question`.
     """
 
     def __init__(
@@ -71,10 +71,14 @@ class Preparation:
         *,
         freed: int,
         offer: tuple[str, str] | None = None,
+        taken: frozenset[str] = frozenset(),
+        until: float | None = None,
     ) -> None:
         self._deps = deps
         self._renter = renter
         self._offer = offer
+        self._taken = taken
+        self._until = until
         self._freed = freed
         self._spec = spec
         self._credentials = credentials
@@ -93,7 +97,7 @@ class Preparation:
         model, draft, placed = self._inspected()
         if placed is None:
             with self._talk.during(Phase.RENT) as said:
-                question = Question(spec, model, draft, self._freed, self._offer)
+                question = Question(spec, model, draft, self._freed, self._offer, taken=self._taken, until=self._until)
                 placed = RentedPlacing(self._deps, self._renter, question, self._talk, cancelled).place()
                 said.append(f"{placed.host}, {_sits(placed)}")
         self._spec = spec = dataclasses.replace(spec, host=placed.host)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lyc.control.deps import Deps
+from lyc.control.market import Listing
 from lyc.control.operations import Talk
 from lyc.control.placing import Found, Placed, Placing, place
-from lyc.control.renting import TRIES, Cancelled, Renter, nothing
+from lyc.control.renting import TRIES, Cancelled, Renter
 from lyc.engines import architectures, options, versions
 from lyc.errors import LycError, NoFit, NotAuthorised, Unreachable
 from lyc.planning.catalogue.cards import find
@@ -22,7 +23,7 @@ from lyc.records.host import ANY
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.records.rental import Offer, Rental
 from lyc.records.wish import Wish
-from lyc.renting.choice import Candidate
+from lyc.renting.choice import Candidate, Choice
 
 _ABORT = frozenset({"taken-down"})
 _NEXT = frozenset({
@@ -34,13 +35,18 @@ _NEXT = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be placed. preferred: (provider, offer id) that a person chose; only that one is tried then."""
+    """What is to be placed. preferred: (provider, offer id) that a person chose; only that one is tried then. taken:
+    hosts that will not do, for they have another use. until: when it shall go whatever happens, in seconds since the
+    epoch; None = as the spec says, from now on.
+    """
 
     spec: DeploymentSpec
     model: Found
     draft: Found | None
     freed: int
     preferred: tuple[str, str] | None = None
+    taken: frozenset[str] = frozenset()
+    until: float | None = None
 
 
 class RentedPlacing:
@@ -58,6 +64,8 @@ class RentedPlacing:
         spec, renter = self._question.spec, self._renter
         self._check()
         for rental in reversed(renter.open_rentals(spec)):
+            if rental.host is not None and rental.host in self._question.taken:
+                continue
             placed = self._again(rental)
             if placed is not None:
                 return placed
@@ -103,7 +111,7 @@ class RentedPlacing:
         self._say(f"renting {words(candidate.offer)}")
         weights = sum(one.listing.size for one in (question.model, question.draft) if one)
         try:
-            rental = self._renter.take(question.spec, candidate, weights, self._cancelled)
+            rental = self._renter.take(question.spec, candidate, weights, self._cancelled, until=question.until)
             return self._on(rental)
         except LycError as error:
             if rental is not None:
@@ -173,3 +181,37 @@ def _another(error: LycError) -> bool:
     if error.ref in _ABORT:
         return False
     return isinstance(error, NoFit | NotAuthorised | Unreachable) or error.ref in _NEXT
+
+
+def nothing(choice: Choice, listing: Listing, tried: list[tuple[Offer, LycError]]) -> NoFit:
+    """The error of a deploy for which no machine was to be had, with every reason once."""
+    detail = [f"{_short(offer)}: {error}" for offer, error in tried]
+    detail += [
+        f"{count} offer{'s' if count > 1 else ''}: {_example(choice, ref)}" for ref, count in choice.reasons().items()
+    ]
+    detail += [
+        f"{name}: {error.get('what')} {error.get('why') or ''}".strip() for name, error in listing.problems.items()
+    ]
+    if not listing.asked:
+        return NoFit(
+            "no-provider",
+            "no provider of machines is configured, and no host was named",
+            hint="lyc providers login lyceum, or use a machine of your own: --host ssh://user@box",
+        )
+    return NoFit(
+        "no-capacity" if tried or choice.candidates else "no-offer",
+        "nobody has a machine now that will do" if choice.candidates or tried else "nothing on offer will do",
+        why=f"asked {', '.join(listing.asked)}",
+        hint="lyc gpus --available shows what there is",
+        detail=tuple(detail),
+    )
+
+
+def _short(offer: Offer) -> str:
+    card = offer.card or offer.product
+    cards = f"{offer.count}×{card}" if offer.count > 1 else card
+    return " ".join(part for part in (offer.provider, cards, offer.region) if part)
+
+
+def _example(choice: Choice, ref: str) -> str:
+    return next(one.reason.text for one in choice.rejected if one.reason.ref == ref)

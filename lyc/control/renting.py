@@ -10,6 +10,7 @@ import logging
 import secrets
 import statistics
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +30,7 @@ from lyc.records.deployment import DeploymentSpec
 from lyc.records.host import Host, KnownHost
 from lyc.records.model import ModelFacts
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
-from lyc.records.rental import OWN, Capabilities, Machine, MachineState, Offer, Order, Rental, RentalState
+from lyc.records.rental import OWN, Capabilities, Machine, MachineState, Order, Rental, RentalState
 from lyc.records.wish import Wish
 from lyc.renting.choice import Candidate, Choice, rank
 from lyc.renting.rules import refuse
@@ -72,6 +73,7 @@ class Renter:
         self._rentals = rentals
         self._market = market
         self._pace = pace or Pace()
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def choice(self, spec: DeploymentSpec, facts: ModelFacts, wish: Wish) -> tuple[Choice, Listing]:
         """What could be rented, the best first. Raises what `Market.offers` and `rules_of` raise."""
@@ -118,14 +120,30 @@ class Renter:
             and (spec.gpu in ("auto", "cpu") or one.offer.card == find(spec.gpu).name)
         ]
 
-    def take(self, spec: DeploymentSpec, candidate: Candidate, weights: int, cancelled: Cancelled) -> Rental:
-        """Order it. Raises NoFit and UsageError `offer-gone` where another offer may do, and what `create` raises."""
+    def turn(self, name: str) -> threading.Lock:
+        """Held by whoever decides for a deployment on which machine it runs."""
+        return self._turns[name]
+
+    def take(
+        self,
+        spec: DeploymentSpec,
+        candidate: Candidate,
+        weights: int,
+        cancelled: Cancelled,
+        *,
+        until: float | None = None,
+    ) -> Rental:
+        """Order it. until: when it shall go at the latest, None = as the spec says from now on. Raises NoFit and
+        UsageError `offer-gone` where another offer may do, and what `create` raises.
+        """
         offer = candidate.offer
         provider = self._deps.accounts.open(offer.provider)
         capabilities, now = provider.capabilities, self._deps.clock()
         disk = spec.rent.disk or weights + ENGINE_BYTES
         if offer.disk is not None and offer.disk < disk:
             disk = offer.disk
+        if until is None and spec.rent.ttl is not None:
+            until = now + spec.rent.ttl
         rental = Rental(
             run_id=f"{self._rentals.owner}-{secrets.token_hex(4)}",
             provider=offer.provider,
@@ -136,7 +154,7 @@ class Renter:
             updated_at=now,
             granularity=capabilities.granularity,
             minimum=capabilities.minimum,
-            time_limit=None if spec.rent.ttl is None else now + spec.rent.ttl,
+            time_limit=until,
             per_million=None if candidate.fit.cost is None else candidate.fit.cost.per_million,
         )
         _, public = self._deps.hosts.own_key()
@@ -146,7 +164,7 @@ class Renter:
             public_key=public,
             boot_script=boot_script(READY_SECONDS + LEASE_SECONDS, capabilities),
             disk=disk,
-            time_limit=spec.rent.ttl,
+            time_limit=None if until is None else until - now,
         )
         cancelled()
         with self._rentals.creating(rental.run_id):
@@ -358,37 +376,3 @@ def _certain(error: LycError) -> bool:
     """Whether no machine came of a create that raised this: see `lyc.ports.Provider.create`."""
     refused = isinstance(error, NoFit | NotAuthorised | UsageError)
     return refused or error.ref in ("provider-busy", "provider-refused")
-
-
-def nothing(choice: Choice, listing: Listing, tried: list[tuple[Offer, LycError]]) -> NoFit:
-    """The error of a deploy for which no machine was to be had, with every reason once."""
-    detail = [f"{_short(offer)}: {error}" for offer, error in tried]
-    detail += [
-        f"{count} offer{'s' if count > 1 else ''}: {_example(choice, ref)}" for ref, count in choice.reasons().items()
-    ]
-    detail += [
-        f"{name}: {error.get('what')} {error.get('why') or ''}".strip() for name, error in listing.problems.items()
-    ]
-    if not listing.asked:
-        return NoFit(
-            "no-provider",
-            "no provider of machines is configured, and no host was named",
-            hint="lyc providers login lyceum, or use a machine of your own: --host ssh://user@box",
-        )
-    return NoFit(
-        "no-capacity" if tried or choice.candidates else "no-offer",
-        "nobody has a machine now that will do" if choice.candidates or tried else "nothing on offer will do",
-        why=f"asked {', '.join(listing.asked)}",
-        hint="lyc gpus --available shows what there is",
-        detail=tuple(detail),
-    )
-
-
-def _short(offer: Offer) -> str:
-    card = offer.card or offer.product
-    cards = f"{offer.count}×{card}" if offer.count > 1 else card
-    return " ".join(part for part in (offer.provider, cards, offer.region) if part)
-
-
-def _example(choice: Choice, ref: str) -> str:
-    return next(one.reason.text for one in choice.rejected if one.reason.ref == ref)
