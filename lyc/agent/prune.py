@@ -1,4 +1,6 @@
-"""Makes room on this host: what was left behind, engines of no use, then weights, the longest unused first."""
+"""Makes room on this host: what was left behind, engines of no use, what was compiled for weights of no use, then those
+weights, the longest unused first.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,13 @@ BLOB_SECONDS = 86400.0
 """The same for a complete file that no snapshot has: it may belong to a model that is still arriving."""
 _SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{64})")
 _ENGINE = re.compile(r"/engines/([a-z0-9][a-z0-9.+_-]*/[0-9a-f]{16})")
+_BUILD = re.compile(r"/compiled/([a-z0-9][a-z0-9.+_-]*)")
+"""Of an engine in a container, which runs from no environment."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One thing that may go. kind: leftovers | engine | weights. bytes: what that makes free."""
+    """One thing that may go. kind: leftovers | engine | compiled | weights. bytes: what that makes free."""
 
     kind: str
     name: str
@@ -61,6 +65,7 @@ def prune(root: Root, _: list[str]) -> dict[str, Any]:
             _leftovers(root, store),
             _engines(root, {str(name) for name in engines}, running),
             _uv_cache(root),
+            _compiled(root, snapshots, {str(name).partition("/")[0] for name in {*engines, *running}}),
             _weights(store, snapshots),
         ):
             if free is not None and max(store.free(), there + sum(each.bytes for each in removed)) >= int(free):
@@ -73,15 +78,16 @@ def prune(root: Root, _: list[str]) -> dict[str, Any]:
 
 
 def _in_use(root: Root) -> tuple[set[str], set[str]]:
-    """Snapshots (hex) and engines (build/digest) that a replica here names."""
+    """Snapshots (hex), and engines (build/digest, and build) that a replica here names."""
     said = "\n".join(json.dumps(spec) for _, spec in folders(root))
-    return set(_SNAPSHOT.findall(said)), set(_ENGINE.findall(said))
+    return set(_SNAPSHOT.findall(said)), {*_ENGINE.findall(said), *_BUILD.findall(said)}
 
 
 def _leftovers(root: Root, store: Store) -> Iterator[Candidate]:
     """What kills left behind, as one."""
     old = [path for path in store.incoming.iterdir() if _is_left(path)]
-    old += [*root.path.glob("engines/*/*.gone"), *root.path.glob("uv/*.gone")]
+    for gone in ("engines/*/*.gone", "uv/*.gone", "compiled/*.gone", "compiled/*/for/*.gone"):
+        old += root.path.glob(gone)
     with contextlib.suppress(FileNotFoundError):
         old += [path for path in (store.root / "marks").iterdir() if _age(path) > PART_SECONDS]
     wanted = set().union(*(_blobs_of(store, name) for name in _snapshots(store)))
@@ -118,6 +124,24 @@ def _uv_cache(root: Root) -> Iterator[Candidate]:
     busy = root.engines.is_dir() and any(_is_held(path) for path in root.engines.glob("*/.busy"))
     if cache.is_dir() and not busy:
         yield Candidate("leftovers", "packages that were installed", _freed([cache]), lambda: _remove_tree(cache))
+
+
+def _compiled(root: Root, snapshots: set[str], builds: set[str]) -> Iterator[Candidate]:
+    """All that was compiled by other builds than these, and of these what serves none of the snapshots (hex): see
+    `lyc.engines.compiled`.
+    """
+    for build in sorted(path for path in root.compiled.glob("*") if path.is_dir() and path.suffix != ".gone"):
+        if build.name not in builds:
+            yield _tree("compiled", build.name, build)
+            continue
+        for folder in sorted(path for path in build.glob("for/*") if path.suffix != ".gone"):
+            start = folder.name.partition("-")[0]
+            if not any(snapshot.startswith(start) for snapshot in snapshots):
+                yield _tree("compiled", f"{build.name}/{folder.name}", folder)
+
+
+def _tree(kind: str, name: str, folder: Path) -> Candidate:
+    return Candidate(kind, name, _freed([folder]), lambda: _remove_tree(folder))
 
 
 def _weights(store: Store, keep: set[str]) -> Iterator[Candidate]:

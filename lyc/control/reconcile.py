@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lyc.control import waketimes
 from lyc.control.acts import Acts
 from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
@@ -20,7 +21,7 @@ from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import attempt_directory, engine_key, gateway_process, replica_root
 from lyc.control.observer import Observer
 from lyc.control.placing import devices_for
-from lyc.engines import vllm
+from lyc.engines import compiled, vllm
 from lyc.errors import EngineFailed, LycError, NotFound, Unreachable
 from lyc.ports import Site
 from lyc.records.deployment import CONTAINER, ReleaseState, Replica, ReplicaState
@@ -181,10 +182,18 @@ class Worker:
         log.info("replica %s: %s → %s (%s)", old.id, old.state, state, action.signal)
         self._deps.store.put_replica(new)
         replicas[old.id] = new
+        if action.signal is Signal.PROVEN:
+            self._measure(new)
         if {old.state, state} & {ReplicaState.READY, ReplicaState.DRAINING}:
             self._gatekeeper.sync()
         if state in ENDED:
             self._prune()
+
+    def _measure(self, ready: Replica) -> None:
+        """Keep how long it took, for whoever waits for the next one."""
+        release = next((one for one in self._deps.store.releases(self._name) if one.number == ready.release), None)
+        if release is not None:
+            waketimes.note(self._deps.store, ready, release)
 
     def _start(self, replica: Replica, situation: Situation, replicas: dict[str, Replica]) -> str:
         try:
@@ -221,6 +230,7 @@ class Worker:
         directory = attempt_directory(self._deps.settings, replica)
         socket = Path(replica.socket)
         socket.unlink(missing_ok=True)
+        shared = site.compiled / plan.engine.id
         command = vllm.command(
             plan,
             EngineTarget(
@@ -231,7 +241,8 @@ class Worker:
                 served_name=self._name,
                 key=engine_key(self._deps.settings, self._name),
                 draft_path=Path(plan.speculative_model) if plan.speculative_model else None,
-                cache_dir=site.compiled / plan.engine.id,
+                cache_dir=shared,
+                own_cache_dir=compiled.folder(shared, release.snapshot, plan),
             ),
             site.environ,
         )

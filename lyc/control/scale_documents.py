@@ -43,7 +43,9 @@ class ScaledReplicaDocument(TypedDict):
 
 class ScaleDocument(TypedDict):
     """bounds: those that hold now. target: requests that a replica shall have in flight. wake: seconds from a request
-    to the first replica, as measured last; None = not measured yet. next_change: when the schedule changes the bounds.
+    to the first replica, from where it would wake now; None = not measured yet. wakes: the same as measured of this
+    release, by what it woke from (`asleep | stopped | released | new`). ready_in: seconds until a replica on its way is
+    ready; None = none is, or it is not known. next_change: when the schedule changes the bounds.
     load: None = not measured.
     """
 
@@ -60,6 +62,8 @@ class ScaleDocument(TypedDict):
     last_request: float | None
     next_change: float | None
     wake: float | None
+    wakes: dict[str, float]
+    ready_in: float | None
     load: LoadDocument | None
     canary: float | None
     replicas: list[ScaledReplicaDocument]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 from typing import Any, Protocol
 
+from lyc.control import waketimes
 from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
 from lyc.control.views import brief
+from lyc.errors import NotFound
 from lyc.planning.capacity import capacity
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
+from lyc.records.host import LOCAL
 from lyc.records.scaling import Sample, ScalePolicy
 from lyc.rollout import Situation, split, summarise
 from lyc.rollout.transitions import ENDED
@@ -51,7 +53,7 @@ def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
         "why": scaling.why(deployment, now) if target is not None else "",
         "last_request": deployment.scaler.last_request,
         "next_change": next_change(deployment.policy, now),
-        "wake": wake_seconds(replicas, deployment.target),
+        **_wakes(deps, target, replicas, now),
         "load": None if last is None else _load(last),
         "canary": deployment.canary,
         "replicas": [brief(one) for one in replicas if one.state not in ENDED or one.error is not None],
@@ -70,14 +72,29 @@ def policy(found: ScalePolicy) -> dict[str, Any]:
     }
 
 
-def wake_seconds(replicas: Sequence[Replica], release: int | None) -> float | None:
-    """How long replicas of a release took from their intent to the first answer, where one start was enough."""
-    taken = [
-        one.ready_at - one.created_at
-        for one in replicas
-        if one.release == release and one.ready_at is not None and one.attempts == 1 and one.ready_at > one.created_at
-    ]
-    return median(taken) if taken else None
+def _wakes(deps: Deps, target: Release | None, replicas: Sequence[Replica], now: float) -> dict[str, Any]:
+    """`wake`, `wakes` and `ready_in` of a `ScaleDocument`."""
+    if target is None:
+        return {"wake": None, "wakes": {}, "ready_in": None}
+    times = deps.store.wake_times.list(target.deployment)
+    mine = [one for one in replicas if one.release == target.number]
+    gone = released(deps, target)
+    return {
+        "wake": waketimes.expected(times, target.number, waketimes.step(mine, released=gone)),
+        "wakes": waketimes.document(times, target.number),
+        "ready_in": waketimes.remaining(times, mine, target.number, now) if waketimes.coming(mine) else None,
+    }
+
+
+def released(deps: Deps, target: Release) -> bool:
+    """Whether the machine of a release was given back."""
+    if target.spec.host == LOCAL:
+        return False
+    try:
+        deps.store.host(target.spec.host)
+    except NotFound:
+        return True
+    return False
 
 
 def releases(deps: Deps, name: str) -> dict[str, Any]:

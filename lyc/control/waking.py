@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from lyc.control.autoscale import Autoscaler, wanted
 from lyc.control.deps import Deps
+from lyc.control.waketimes import remaining
 from lyc.errors import Failed, LycError, NotFound
 from lyc.records.deployment import Deployment, Replica, ReplicaState
 from lyc.records.host import LOCAL
@@ -73,7 +74,8 @@ class Wakes:
             return Waking("failed", None, error or _lost(deployment.name).document(), *bounds)
         if not coming and (gone := self._given_back(deployment)) is not None:
             return Waking("failed", None, gone.document(), *bounds)
-        return Waking("waking", expected(mine, now), None, *bounds)
+        times = self._deps.store.wake_times.list(deployment.name)
+        return Waking("waking", remaining(times, replicas, deployment.target, now), None, *bounds)
 
     def _given_back(self, deployment: Deployment) -> Failed | None:
         """Where its machine was rented and is gone: waking it would take a new one, which a person decides on."""
@@ -115,17 +117,6 @@ class Wakes:
             with self._lock:
                 self._waited.discard(name)
             self.changed(name)
-
-
-def expected(replicas: Sequence[Replica], now: float) -> float | None:
-    """Seconds until a replica is ready: as long as the last one of the release took, less what has passed of it. None
-    where none was ever ready. Those that were started again after a crash tell nothing.
-    """
-    took = [one.ready_at - one.created_at for one in replicas if one.ready_at is not None and one.attempts == 1]
-    if not took:
-        return None
-    began = min((one.created_at for one in replicas if one.state in COMING_OR_SERVING), default=now)
-    return max(0.0, took[-1] - max(0.0, now - began))
 
 
 def _paused(name: str) -> Failed:

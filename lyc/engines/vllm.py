@@ -112,7 +112,7 @@ def _environment(plan: Plan, target: EngineTarget, environ: Mapping[str, str]) -
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HOME": str(cache / "huggingface"),  # never the user's own, which holds a token
-        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "VLLM_CACHE_ROOT": str(target.own_cache_dir or cache / "vllm"),
         "VLLM_CONFIG_ROOT": str(cache / "vllm-config"),
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "TRITON_CACHE_DIR": str(cache / "triton"),

@@ -15,7 +15,8 @@ class EngineTarget:
     bin_dir: the `bin` of its environment; None in a container, whose image has vllm on its path. work_dir: private
     folder of the replica (0700) for its files. socket: unix socket it must listen on; None: a port of the loopback,
     which its supervisor chooses. served_name: the `model` that clients send. key: the engine's own key; it must not
-    begin with a dash. cache_dir: where engines of this machine keep what they compiled, or None.
+    begin with a dash. cache_dir: where engines of this machine keep what they compiled, or None. own_cache_dir: where
+    it keeps what no other model can use, None: there too.
     """
 
     bin_dir: Path | None
@@ -26,6 +27,7 @@ class EngineTarget:
     key: Secret
     draft_path: Path | None = None
     cache_dir: Path | None = None
+    own_cache_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

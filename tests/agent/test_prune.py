@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from lyc.agent.blobs import RESERVE
+from lyc.engines import compiled
+from lyc.records.plan import EngineBuild, Plan
 from tests.agent.program import Document, Program, Refusal, digest_of, framed, noise, on_a_disk_of
 
 DAY = 86400.0
@@ -117,6 +119,44 @@ def test_engines_of_other_builds_go(program: Program) -> None:
     assert not old.exists()
     assert (new / "lyc-complete").exists()
     assert (other / "lyc-complete").exists()
+
+
+def test_what_was_compiled_goes_with_the_weights_it_is_for(program: Program) -> None:
+    """And with its build; what all models of a build share stays with the build."""
+    mine, other = a_model(program, 1, days=1), a_model(program, 2, days=1)
+    build = program.root / "compiled" / "vllm-0.32.0"
+    kept, gone = (
+        compiled.folder(build, digest, Plan(EngineBuild("vllm", "0.32.0"), "H100")) for digest in (mine, other)
+    )
+    old = program.root / "compiled" / "vllm-0.30.0"
+    for folder in (kept, gone, build / "triton", old / "triton"):
+        folder.mkdir(parents=True)
+        (folder / "graph").write_bytes(noise(10 * KIB, 1))
+    asked = {"keep": [mine], "engines": ["vllm-0.32.0"]}
+    found = [("compiled", "vllm-0.30.0"), ("compiled", f"vllm-0.32.0/{gone.name}"), ("weights", other)]
+    assert pruned(program, **asked, dry_run=True) == found
+    assert pruned(program, **asked) == found
+    assert sorted(path.name for path in build.iterdir()) == ["for", "triton"]
+    assert (kept / "graph").exists()
+    assert not gone.exists()
+    assert not old.exists()
+    assert pruned(program, **asked) == []
+
+
+def test_what_a_replica_compiled_stays_while_it_is_here(program: Program) -> None:
+    """An engine in a container names no environment, but where it compiles."""
+    digest = a_model(program, 1, days=1)
+    folder = compiled.folder(
+        program.root / "compiled" / "vllm-0.32.0", digest, Plan(EngineBuild("vllm", "0.32.0"), "L4")
+    )
+    (folder / "torch_compile_cache").mkdir(parents=True)
+    replica = program.root / "replicas" / "support-1-a1b2c3.1"
+    replica.mkdir(parents=True)
+    argv = ["vllm", "serve", f"{program.store}/snapshots/{digest[7:]}"]
+    (replica / "spec.json").write_text(json.dumps({"argv": argv, "env": {"VLLM_CACHE_ROOT": str(folder)}}))
+    assert pruned(program) == []
+    shutil.rmtree(program.root / "replicas")
+    assert {kind for kind, _ in pruned(program)} == {"compiled", "weights"}
 
 
 def test_an_engine_that_is_being_installed_stays(program: Program) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lyc.engines import vllm
+from lyc.engines import compiled, vllm
 from lyc.engines.architectures import task
 from lyc.engines.versions import pinned
 from lyc.errors import Bug
@@ -111,6 +111,18 @@ def test_nothing_is_compiled_where_the_plan_says_eager() -> None:
 def test_what_is_compiled_is_kept_where_the_target_says() -> None:
     assert vllm.command(CPU, AT).env["VLLM_CACHE_ROOT"] == "/r/1/cache/vllm"
     assert vllm.command(CPU, replace(AT, cache_dir=Path("/c"))).env["VLLM_CACHE_ROOT"] == "/c/vllm"
+
+
+def test_what_one_model_alone_can_use_lies_apart() -> None:
+    """Compiled graphs go with the weights they are for; kernels serve the next fine-tune of the same base."""
+    shared = Path("/c/vllm-0.32.0")
+    own = compiled.folder(shared, "sha256:" + "ab" * 32, replace(GPU, accelerator="NVIDIA H100 80GB"))
+    assert own == shared / "for" / f"{'ab' * 8}-nvidia-h100-80gb"
+    env = vllm.command(GPU, replace(AT, cache_dir=shared, own_cache_dir=own)).env
+    assert env["VLLM_CACHE_ROOT"] == str(own)
+    assert env["TRITON_CACHE_DIR"] == str(shared / "triton")
+    assert compiled.folder(shared, "sha256:" + "cd" * 32, GPU) != compiled.folder(shared, "sha256:" + "ab" * 32, GPU)
+    assert compiled.folder(shared, "sha256:" + "ab" * 32, CPU) != compiled.folder(shared, "sha256:" + "ab" * 32, GPU)
 
 
 def test_the_probe_is_a_real_request_of_the_models_own_kind() -> None:
