@@ -128,8 +128,19 @@ def deploy(
         str | None,
         typer.Option("--target-concurrency", metavar="N", help="Requests that a replica shall have in flight."),
     ] = None,
+    idle_sleep: Annotated[
+        str | None,
+        typer.Option("--idle-sleep", metavar="TIME", help="Sleep after so long without a request; on own GPUs: 5m."),
+    ] = None,
     idle: Annotated[
-        str | None, typer.Option("--idle", metavar="TIME", help="To zero after 15m without a request, if --min is 0.")
+        str | None,
+        typer.Option("--idle-stop", "--idle", metavar="TIME", help="Stop after 15m without a request, if --min is 0."),
+    ] = None,
+    idle_release: Annotated[
+        str | None,
+        typer.Option(
+            "--idle-release", metavar="TIME", help="Give the rented machine back after 30m without a request, or never."
+        ),
     ] = None,
     schedule: Annotated[
         list[str] | None,
@@ -201,6 +212,8 @@ def deploy(
         "max": maximum,
         "target_concurrency": target_concurrency,
         "idle": idle,
+        "idle_sleep": idle_sleep,
+        "idle_release": idle_release,
         "schedule": schedule or None,
         "wake_timeout": wake_timeout,
         "canary": canary,

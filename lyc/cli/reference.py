@@ -116,7 +116,8 @@ _DOCUMENTS = (
     ("lyc chat", "`{model, answer, seconds}`"),
     (
         "lyc scale",
-        "`{name, state, release, paused, policy: {min, max, target_concurrency, idle, schedule, wake_timeout}, bounds:"
+        "`{name, state, release, paused, policy: {min, max, target_concurrency, idle, idle_sleep,"
+        " idle_release, schedule, wake_timeout}, bounds:"
         " {min, max}, desired, ready, target, why, last_request, next_change, wake, load, canary, replicas}`,"
         " see [the controller's API](controller-api.md)",
     ),

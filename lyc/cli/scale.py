@@ -43,9 +43,23 @@ def scale(
             help="Requests that a replica shall have in flight; auto: as many as its plan says it can hold.",
         ),
     ] = None,
+    idle_sleep: Annotated[
+        str | None,
+        typer.Option(
+            "--idle-sleep", metavar="TIME", help="An engine sleeps after so long without a request; never: none does."
+        ),
+    ] = None,
     idle: Annotated[
         str | None,
-        typer.Option("--idle", metavar="TIME", help="To zero after so long without a request, where --min is 0."),
+        typer.Option(
+            "--idle-stop", "--idle", metavar="TIME", help="Its engines stop after so long without a request, or never."
+        ),
+    ] = None,
+    idle_release: Annotated[
+        str | None,
+        typer.Option(
+            "--idle-release", metavar="TIME", help="Its rented machine is given back after so long, or never."
+        ),
     ] = None,
     schedule: Annotated[
         list[str] | None,
@@ -69,11 +83,12 @@ def scale(
     wished: dict[str, object] = {
         "min": minimum,
         "max": maximum,
-        "idle": duration(idle, "--idle"),
         "wake_timeout": duration(wake_timeout, "--wake-timeout"),
         "schedule": [] if no_schedule else schedule or None,
     }
     wished = {key: value for key, value in wished.items() if value is not None}
+    steps = (("idle_sleep", idle_sleep), ("idle", idle), ("idle_release", idle_release))
+    wished |= {key: _step(key, text) for key, text in steps if text is not None}
     if target_concurrency is not None:
         wished["target_concurrency"] = _target(target_concurrency)
     if dry_run and not wished:
@@ -90,6 +105,13 @@ def scale(
         output.done(f"{name}: {', '.join(change['changes'])}" if change["changed"] else f"{name} is so already")
     found = cast("ScaleDocument", client.call("GET", path(name, "scale")))
     output.answer(dict(found), _text(output, found, time.time()))
+
+
+def _step(key: str, text: str) -> float | None:
+    """Seconds, None = never."""
+    if text.strip().lower() == "never":
+        return None
+    return duration(text, "--idle-stop" if key == "idle" else f"--{key.replace('_', '-')}")
 
 
 def _target(text: str) -> float | None:
@@ -148,7 +170,16 @@ def _idle(found: ScaleDocument, now: float) -> str:
     seen = "none seen yet" if last is None else f"the last was {show_duration(max(0.0, now - last))} ago"
     if found["bounds"]["min"] > 0:
         return f"never at zero; {seen}"
-    return f"to zero after {show_duration(found['policy']['idle'])} without a request; {seen}"
+    words = {"idle_sleep": "asleep", "idle": "stopped", "idle_release": "given back"}
+    policy: dict[str, float | None] = {
+        "idle_sleep": found["policy"]["idle_sleep"],
+        "idle": found["policy"]["idle"],
+        "idle_release": found["policy"]["idle_release"],
+    }
+    steps = [
+        f"{word} after {show_duration(after)}" for key, word in words.items() if (after := policy[key]) is not None
+    ]
+    return f"{', '.join(steps) or 'never to zero'} without a request; {seen}"
 
 
 def _schedule(found: ScaleDocument, now: float) -> str:

@@ -68,6 +68,7 @@ class Autoscaler:
         self.passing: Callable[[], Mapping[str, int]] = dict
         self._watched: dict[str, _Watched] = {}
         self._active: Mapping[str, int] | None = None
+        self._total: Mapping[str, int] | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="autoscaler", daemon=True)
@@ -108,7 +109,7 @@ class Autoscaler:
         status, held, arrived = self._deps.gateway.status(), self.held(), self.arrived()
         if status.active is not None:
             status = replace(status, active=Counter(status.active) + Counter(self.passing()))
-        self._active = status.active
+        self._active, self._total = status.active, status.total
         with self._lock:  # whoever wakes one waits meanwhile: what is read here must not be older than what it stores
             now, store = self._deps.clock(), self._deps.store
             deployments = {one.name: one for one in store.deployments() if one.target is not None and not one.stopping}
@@ -134,6 +135,10 @@ class Autoscaler:
         """Requests at a replica as the gateway said last; None = not known."""
         return None if self._active is None else self._active.get(replica, 0)
 
+    def sent(self, replica: str) -> int | None:
+        """Requests that the gateway had ever sent to a replica when it was asked last; None = not known."""
+        return None if self._total is None else self._total.get(replica, 0)
+
     def _loads(self, replicas: Sequence[Replica]) -> list[EngineLoad]:
         ready = [one for one in replicas if one.state is ReplicaState.READY]
         return [said for one in ready if (said := self._load(one.deployment, one.id)) is not None]
@@ -153,7 +158,7 @@ class Autoscaler:
         if watched is None:
             watched = self._watched[deployment.name] = _Watched(deployment.scaler, deployment.scaler)
         elif watched.stored != deployment.scaler:
-            watched.state = replace(watched.state, desired=deployment.scaler.desired)
+            watched.state = replace(watched.state, desired=deployment.scaler.desired, asleep=deployment.scaler.asleep)
             watched.stored = deployment.scaler
         return watched
 
@@ -161,13 +166,14 @@ class Autoscaler:
         """Keep it; store it where it matters, before anything is done for it."""
         before, watched.state = watched.state, state
         moved = state.desired != watched.stored.desired
-        if moved or _worth_storing(watched.stored, state):
+        if moved or state.asleep != watched.stored.asleep or _worth_storing(watched.stored, state):
             self._deps.store.change_deployment(deployment.name, now, scaler=state)
             watched.stored = state
         if moved:
             detail: dict[str, object] = {"from": before.desired, "to": state.desired}
             log.info("%s: %d → %d replicas: %s", deployment.name, before.desired, state.desired, state.why)
             self._deps.store.journal.done(now, deployment.name, actor, "scale", cause=state.why, detail=detail)
+        if moved or state.asleep != before.asleep:
             self._changed(deployment.name)
 
     def _size(self, deployment: Deployment, watched: _Watched, now: float) -> float:

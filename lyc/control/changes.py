@@ -16,6 +16,7 @@ from lyc.control.acts import subject
 from lyc.control.autoscale import wanted
 from lyc.control.coming import put_by
 from lyc.control.deps import Deps
+from lyc.control.idling import steps_of
 from lyc.control.placing import beside
 from lyc.control.reconcile import Reconciler
 from lyc.control.return_to import previous, returnable
@@ -26,7 +27,7 @@ from lyc.rollout import Signal, Situation, given_up, preview, words
 from lyc.rollout.actions import Action, MoveReplica
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds
-from lyc.spec.scale import check_policy
+from lyc.spec.scale import check_policy, check_steps
 from lyc.units import show_duration
 
 USER = "user"
@@ -73,6 +74,13 @@ class Changes:
             before, policy = deployment.policy, replace(deployment.policy, **wished)
             target = self._target(deployment)
             check_policy(policy, cards=target.spec.gpus if target else None, where=_flag)
+            if target is not None:
+                check_steps(
+                    sleep=wished.get("idle_sleep"),
+                    release=wished.get("idle_release"),
+                    steps=steps_of(self._store, target.spec.host, target.plan),
+                    where=_flag,
+                )
             what = _differences(before, policy)
             low, high = bounds(policy, now)
             desired = max(low, min(high, deployment.scaler.desired))
@@ -265,11 +273,17 @@ def _shown(policy: ScalePolicy) -> dict[str, str]:
         "min": str(policy.minimum),
         "max": str(policy.maximum),
         "target concurrency": "as planned" if target is None else f"{target:g}",
-        "idle": show_duration(policy.idle),
+        "idle sleep": _span(policy.idle_sleep),
+        "idle": _span(policy.idle),
+        "idle release": _span(policy.idle_release),
         "schedule": "; ".join(rule.text for rule in policy.schedule) or "none",
         "wake timeout": show_duration(policy.wake_timeout),
     }
 
 
+def _span(seconds: float | None) -> str:
+    return "never" if seconds is None else show_duration(seconds)
+
+
 def _flag(key: str) -> str:
-    return f"--{key}"
+    return f"--{key.replace('_', '-')}"

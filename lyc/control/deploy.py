@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from lyc.control.coming import WATCH_SECONDS, Steps, put_by, wait_for_rotation
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.idling import steps_of
 from lyc.control.layout import load_credentials
 from lyc.control.operations import Talk, bug
 from lyc.control.preparation import Preparation, Prepared, Provided
@@ -29,12 +30,13 @@ from lyc.records.deployment import (
 )
 from lyc.records.host import LOCAL, RENT
 from lyc.records.operation import Operation
+from lyc.records.plan import Plan
 from lyc.records.progress import Phase, PhaseStatus
 from lyc.rollout import given_up
 from lyc.rollout.transitions import RUNNING
 from lyc.scaling import bounds
 from lyc.spec.model_ref import parse_model
-from lyc.spec.scale import policy_of
+from lyc.spec.scale import IdleSteps, check_steps, policy_of, steps_for
 
 _SPEC = TypeAdapter(DeploymentSpec)
 
@@ -90,13 +92,14 @@ class Deployer:
             now = self._deps.clock()
             self._deps.store.add_deployment(Deployment(name, now, now))
 
-    def _wish(self, spec: DeploymentSpec) -> None:
+    def _wish(self, spec: DeploymentSpec, plan: Plan) -> None:
         """What the spec says of replicas and of the rollout. Whoever deploys wants it to serve, asleep or paused as it
         may be.
         """
         store, now = self._deps.store, self._deps.clock()
         found = store.deployment(spec.name)
-        policy = policy_of(spec, found.policy if store.releases(spec.name) else None)
+        steps = steps_of(store, spec.host, plan)
+        policy = policy_of(spec, found.policy if store.releases(spec.name) else None, steps)
         low, high = bounds(policy, now)
         desired = max(1, low, min(high, found.scaler.desired))
         store.change_deployment(
@@ -136,18 +139,22 @@ class Deployer:
         preparation = Preparation(
             self._deps, self._renter, spec, credentials, talk, freed=self._held(spec.name), offer=_offer(operation)
         )
+        if spec.host == RENT:  # before anything is rented
+            _check_steps(spec, steps_for(own=False, cards=True))
         prepared = preparation.decide(lambda: self._still_wanted(spec.name))
+        if spec.host != RENT:
+            _check_steps(spec, steps_of(self._deps.store, prepared.spec.host, prepared.plan))
         current = self._current(spec.name)
         if current is not None and current.spec_digest == prepared.digest:
             if prepared.spec.host != LOCAL:  # it may have been installed anew since
                 preparation.provide(prepared, lambda: self._still_wanted(spec.name), current.spec.image)
-            self._wish(prepared.spec)
+            self._wish(prepared.spec, current.plan)
             self._revive(current)
             return current, False
         self._gatekeeper.claim_port()
         provided = preparation.provide(prepared, lambda: self._still_wanted(spec.name))
         self._still_wanted(spec.name)
-        self._wish(prepared.spec)
+        self._wish(prepared.spec, prepared.plan)
         self._deps.store.change_deployment(spec.name, self._deps.clock(), canary=spec.scale.canary)
         release = self._store(prepared, provided)
         self._reconciler.wake(spec.name)
@@ -255,6 +262,17 @@ class Deployer:
         """As many as there must be always, and one at least: the rest comes with the load."""
         low, _ = bounds(deployment.policy, self._deps.clock())
         return sum(replica.state is ReplicaState.READY for replica in replicas) >= max(1, low)
+
+
+def _check_steps(spec: DeploymentSpec, steps: IdleSteps) -> None:
+    """Raises SpecError `impossible-step`."""
+    said = spec.scale
+    check_steps(
+        sleep=said.idle_sleep,
+        release=said.idle_release,
+        steps=steps,
+        where=lambda key: f"--{key.replace('_', '-')}",
+    )
 
 
 def _offer(operation: Operation) -> tuple[str, str] | None:

@@ -24,11 +24,13 @@ from lyc.spec.scale import LONGEST, MOST_IN_FLIGHT, rules
 
 FOLLOW_SECONDS = 0.3
 KEEPALIVE_SECONDS = 5.0
+_IDLE = ("idle", "idle_sleep", "idle_release")
 NDJSON = "application/x-ndjson"
 
 
 class ScaleRequest(BaseModel):
-    """What shall be another; what is left out stays. target_concurrency None = as planned. idle, wake_timeout: seconds.
+    """What shall be another; what is left out stays. target_concurrency None = as planned. wake_timeout: seconds; idle
+    (stopped), idle_sleep, idle_release too, and None = never.
     schedule: rules as written, an empty list = none any more.
     """
 
@@ -36,6 +38,8 @@ class ScaleRequest(BaseModel):
     max: int | None = None
     target_concurrency: float | None = None
     idle: float | None = None
+    idle_sleep: float | None = None
+    idle_release: float | None = None
     schedule: list[str] | None = None
     wake_timeout: float | None = None
     dry_run: bool = False
@@ -171,12 +175,14 @@ def _wished(request: ScaleRequest) -> dict[str, Any]:
     """Fields of `ScalePolicy` out of what was sent. Raises UsageError `invalid-value`, SpecError of a schedule."""
     sent, wished = request.model_fields_set, dict[str, Any]()
     names = {"min": "minimum", "max": "maximum"}
-    for key in ("min", "max", "idle", "wake_timeout"):
+    for key in ("min", "max", "wake_timeout"):
         value = getattr(request, key)
         if key in sent and value is not None:
             wished[names.get(key, key)] = value
-    for key in ("idle", "wake_timeout"):
-        if not 1 <= wished.get(key, 1) <= LONGEST:
+    wished |= {key: getattr(request, key) for key in _IDLE if key in sent}
+    for key in (*_IDLE, "wake_timeout"):
+        seconds = wished.get(key)
+        if seconds is not None and not 1 <= seconds <= LONGEST:
             raise UsageError("invalid-value", f"{key} takes from 1s to 366d", where=f"--{key.replace('_', '-')}")
     if "target_concurrency" in sent:
         target = request.target_concurrency

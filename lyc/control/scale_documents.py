@@ -6,12 +6,14 @@ from typing import TypedDict
 
 
 class PolicyDocument(TypedDict):
-    """`lyc.records.scaling.ScalePolicy`. schedule: rules as written."""
+    """`lyc.records.scaling.ScalePolicy`. idle …: seconds, None = never. schedule: rules as written."""
 
     min: int
     max: int
     target_concurrency: float | None
-    idle: float
+    idle: float | None
+    idle_sleep: float | None
+    idle_release: float | None
     schedule: list[str]
     wake_timeout: float
 

@@ -67,6 +67,8 @@ def policy(found: ScalePolicy) -> dict[str, Any]:
         "max": found.maximum,
         "target_concurrency": found.target_concurrency,
         "idle": found.idle,
+        "idle_sleep": found.idle_sleep,
+        "idle_release": found.idle_release,
         "schedule": [rule.text for rule in found.schedule],
         "wake_timeout": found.wake_timeout,
     }

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 SLEEP_AFTER = 900.0
 """Seconds without a request after which a deployment whose minimum is 0 goes to zero, where nothing else is said."""
+DOZE_AFTER = 300.0
+"""Seconds without a request after which an engine on the user's own cards sleeps, where nothing else is said."""
+RELEASE_AFTER = 1800.0
+"""Seconds without a request after which a rented machine is given back, where nothing else is said."""
 WAKE_SECONDS = 600.0
 """So long a request waits for its deployment to wake, where nothing else is said."""
 
@@ -32,17 +36,17 @@ class ScalePolicy:
     """What the user wishes. It belongs to a deployment, not to its releases.
 
     target_concurrency: requests that a replica shall have in flight, None = a share of what its plan says it can hold.
-    idle: seconds without a request after which its processes end, where the minimum is 0. idle_sleep: after which its
-    engines sleep, their weights in the memory of the host; None = never. idle_release: after which a rented machine is
-    given back; None = never. wake_timeout: seconds that a request waits for a deployment that wakes. queue: requests
-    that may wait at once, and queue_bytes of their bodies. hosts: where replicas may run besides the host of the
-    release: names, `any` = each that is known and fits, `rent` = machines rented as the first one was.
+    idle: seconds without a request after which its processes end, where the minimum is 0. idle_sleep: after which one
+    engine sleeps, its weights in the memory of the host, and the others end. idle_release: after which a rented
+    machine is given back. Of each None = never. wake_timeout: seconds that a request waits for a deployment that wakes.
+    queue: requests that may wait at once, and queue_bytes of their bodies. hosts: where replicas may run besides the
+    host of the release: names, `any` = each that is known and fits, `rent` = machines rented as the first one was.
     """
 
     minimum: int = 1
     maximum: int = 1
     target_concurrency: float | None = None
-    idle: float = SLEEP_AFTER
+    idle: float | None = SLEEP_AFTER
     schedule: tuple[ScheduleRule, ...] = ()
     wake_timeout: float = WAKE_SECONDS
     queue: int = 1000
@@ -56,7 +60,7 @@ class ScalePolicy:
 class ScaleWish:
     """What a deploy says of replicas and of its rollout. None = nothing: as it is, of a new deployment by default.
 
-    minimum … wake_timeout, hosts: as in `ScalePolicy`; idle_sleep, idle_release too, but that `math.inf` = never.
+    minimum … wake_timeout, hosts: as in `ScalePolicy`, but that `math.inf` of the idle ones = never.
     canary: share of the requests that a new release gets at first, between 0 and 1; None = all of them. bake: seconds,
     as in `Deployment`.
     """
@@ -100,7 +104,8 @@ class ScalerState:
     load is far above what there is. down_since: since when fewer would do. why: the last decision in a few words.
     panic_last: when it was so last. watched_since, watched_until: the first and the last sample of a row without a gap.
     needs: the highest needs of the last minutes, (when, replicas), ever fewer replicas. learned: requests at a replica
-    that its engine bears, where that is less than was thought; learned_at: since when.
+    that its engine bears, where that is less than was thought; learned_at: since when. asleep: whether an engine is
+    kept asleep while none is wished.
     """
 
     desired: int = 1
@@ -114,3 +119,4 @@ class ScalerState:
     needs: tuple[tuple[float, int], ...] = ()
     learned: float | None = None
     learned_at: float | None = None
+    asleep: bool = False

@@ -5,8 +5,8 @@ readings   samples → load, and how the engines bear it    memory    what is ca
 decide     THE decision                                   sentence  the decision in words
 """
 
-from lyc.scaling.decide import decide, demanded
+from lyc.scaling.decide import decide, demanded, made_room
 from lyc.scaling.hours import bounds, next_change
 from lyc.scaling.sentence import explain
 
-__all__ = ["bounds", "decide", "demanded", "explain", "next_change"]
+__all__ = ["bounds", "decide", "demanded", "explain", "made_room", "next_change"]

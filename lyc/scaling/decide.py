@@ -4,7 +4,8 @@ load known?  no  → as many as before, more if requests wait
              yes → need = ceil(load / target), of the long window, in panic of the short one too
 need more    → at once, at most twice as many a decision; from zero any number
 need fewer   → when the highest need of the last minutes was lower, at most half; never in panic
-need none    → when nobody has asked through the whole of `policy.idle`, and that was watched without a gap
+need none    → when nobody has asked through the whole of the first step down, and that was watched without a gap:
+               one engine sleeps after `policy.idle_sleep`, and it ends too after `policy.idle`
 always       → within the bounds that hold now
 """
 
@@ -49,12 +50,15 @@ def decide(
     if reading.strained and reading.pressed is None:
         need = max(need, state.desired)
     memory = replace(memory, needs=with_need(memory.needs, min(need, max(within[1], 1)), now))
+    over = policy.idle_sleep is None or quiet(memory) >= _or_never(policy.idle)
+    if memory.asleep and reading.sure and over:
+        memory = replace(memory, asleep=False, why="asleep no more: no request")
     why = f"{load:.0f} in flight / target {aim:.3g}"
     if need >= state.desired:
         return _settled(replace(memory, down_since=None), state, _up(state.desired, need), within, why)
     memory = replace(memory, down_since=now if memory.down_since is None else memory.down_since)
-    if asleep(memory, reading, policy, now):
-        return _settled(memory, state, 0, within, "no request")
+    if unused(memory, reading, policy, now):
+        return _settled(memory, state, 0, within, "no request", dozes=_dozes(memory, policy))
     return _settled(memory, state, _down(memory, reading, now), within, why)
 
 
@@ -73,14 +77,34 @@ def target(policy: ScalePolicy, state: ScalerState, capacity: float) -> float:
     return max(aim, LEAST_TARGET)
 
 
-def asleep(memory: ScalerState, reading: Reading, policy: ScalePolicy, now: float) -> bool:
-    """Whether nobody needs it. One that was woken and still loads goes on: whoever comes again shall find it ready."""
+def unused(memory: ScalerState, reading: Reading, policy: ScalePolicy, now: float) -> bool:
+    """Whether nobody has needed it up to the first step down. One that was woken and still loads goes on: whoever comes
+    again shall find it ready.
+    """
     if not reading.sure or busy(reading.newest) or memory.panic_since is not None:
         return False
     waking = reading.newest.ready == 0 and memory.last_request is not None
     if waking and now - (memory.last_request or 0.0) < policy.wake_timeout:
         return False
-    return quiet(memory) >= policy.idle
+    return quiet(memory) >= first_step(policy)
+
+
+def first_step(policy: ScalePolicy) -> float:
+    """Seconds without a request after which none is ready any more; infinite = never."""
+    return min(_or_never(policy.idle_sleep), _or_never(policy.idle))
+
+
+def made_room(state: ScalerState, cause: str, *, asleep: bool) -> ScalerState:
+    """None of it from now on, whose place another deployment needs. Only for one that nobody asks for just now."""
+    return replace(state, desired=0, asleep=asleep, down_since=None, why=cause)
+
+
+def _dozes(memory: ScalerState, policy: ScalePolicy) -> bool:
+    return policy.idle_sleep is not None and quiet(memory) < _or_never(policy.idle)
+
+
+def _or_never(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds
 
 
 def _panicked(memory: ScalerState, reading: Reading, need: float, now: float) -> ScalerState:
@@ -119,10 +143,21 @@ def _replicas(load: float, aim: float) -> int:
     return math.ceil(round(load / aim, 6))
 
 
-def _settled(memory: ScalerState, before: ScalerState, desired: int, within: tuple[int, int], why: str) -> ScalerState:
-    """Within the bounds, and with a reason where that changes anything."""
+def _settled(
+    memory: ScalerState,
+    before: ScalerState,
+    desired: int,
+    within: tuple[int, int],
+    why: str,
+    *,
+    dozes: bool | None = None,
+) -> ScalerState:
+    """Within the bounds, and with a reason where that changes anything. dozes: whether one is kept asleep where none
+    is wished, None = as before.
+    """
     low, high = within
     bounded = max(low, min(high, desired))
+    memory = replace(memory, asleep=bounded == 0 and (memory.asleep if dozes is None else dozes))
     if bounded == before.desired:
         return replace(memory, desired=bounded)
     word = "up" if bounded > before.desired else "down"

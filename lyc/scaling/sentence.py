@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from lyc.records.scaling import Sample, ScalePolicy, ScalerState
-from lyc.scaling.decide import target
+from lyc.scaling.decide import first_step, target
 from lyc.scaling.defaults import KV_FULL
 from lyc.scaling.hours import bounds, holding
 from lyc.scaling.memory import fewer_in, quiet
 from lyc.scaling.readings import Reading, read, recent
+
+MADE_ROOM = "made room for "
+"""Begins the cause of a deployment's way down for another one's sake."""
 
 
 def explain(
@@ -20,7 +24,7 @@ def explain(
     head = f"{state.desired} of {high}" + (f" ({ready} ready)" if ready != state.desired else "")
     reading = read(recent(window, now), now)
     if state.desired == 0:
-        parts = [_slept(state, now)]
+        parts = [*_slept(state, now), _stops(policy, state, reading)]
     elif reading is None:
         parts = [_unknown(window, now)]
     else:
@@ -31,10 +35,19 @@ def explain(
     return f"{head}: " + ", ".join(part for part in parts if part)
 
 
-def _slept(state: ScalerState, now: float) -> str:
-    if state.last_request is None:
-        return "asleep, no request so far"
-    return f"asleep, no request for {span(now - state.last_request)}"
+def _slept(state: ScalerState, now: float) -> list[str]:
+    how = "asleep" if state.asleep else "stopped"
+    if state.why.startswith(MADE_ROOM):
+        how = f"{how}, {state.why}"
+    since = "so far" if state.last_request is None else f"for {span(now - state.last_request)}"
+    return [how, f"no request {since}"]
+
+
+def _stops(policy: ScalePolicy, state: ScalerState, reading: Reading | None) -> str:
+    """When the one that sleeps ends."""
+    if not state.asleep or policy.idle is None or reading is None or not reading.sure:
+        return ""
+    return f"stopped in {span(policy.idle - quiet(state))}"
 
 
 def _unknown(window: Sequence[Sample], now: float) -> str:
@@ -73,7 +86,10 @@ def _next(reading: Reading, policy: ScalePolicy, state: ScalerState, low: int, n
     if state.desired > 1:
         return [] if wait is None or state.down_since is None else [f"fewer in {span(wait)}"]
     idle = quiet(state)
-    return [f"idle for {span(idle)}, asleep in {span(policy.idle - idle)}"] if idle > 0 and reading.sure else []
+    wait = first_step(policy)
+    if idle <= 0 or not reading.sure or math.isinf(wait):
+        return []
+    return [f"idle for {span(idle)}, {'stopped' if policy.idle == wait else 'asleep'} in {span(wait - idle)}"]
 
 
 def span(seconds: float) -> str:

@@ -24,12 +24,12 @@ from lyc.spec.model_ref import default_name, parse_model
 from lyc.spec.names import check_name
 from lyc.spec.positions import nearest
 from lyc.spec.rent import RentTable, rent_wish
-from lyc.spec.scale import MOST_REPLICAS, Duration, Schedule, Share, Target, check_policy, policy_of, rules
+from lyc.spec.scale import MOST_REPLICAS, Duration, Idle, Schedule, Share, Target, check_policy, policy_of, rules
 from lyc.units import parse_tokens
 
 METHODS = ("ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix")
 LOCAL = "local"
-_OF_KEYS = {"replicas": "min", "gpus": "gpus", "image": "image"}
+_OF_KEYS = {"replicas": "min", "gpus": "gpus", "image": "image", "idle_stop": "idle_stop"}
 """Kinds of our own errors → the key at fault."""
 NEED_DRAFT = frozenset({"draft_model", "eagle", "eagle3"})
 
@@ -155,9 +155,21 @@ class DeploymentTable(_Written):
         None,
         description="Requests that a replica shall have in flight; left out: as many as its plan says it can hold.",
     )
-    idle: Duration | None = Field(
+    idle: Idle | None = Field(None, description="The same as idle_stop.")
+    idle_sleep: Idle | None = Field(
         None,
-        description="Without a request for so long it goes to no replica, where min is 0: 15m, which is the default.",
+        description="Without a request for so long one engine sleeps, its weights in the memory of the host, where min"
+        " is 0: 5m, which is the default on cards of your own; elsewhere and with `never` none does.",
+    )
+    idle_stop: Idle | None = Field(
+        None,
+        description="Without a request for so long its engines stop, where min is 0: 15m, which is the default, or"
+        " never.",
+    )
+    idle_release: Idle | None = Field(
+        None,
+        description="Without a request for so long a rented machine is given back, where min is 0: 30m, which is the"
+        " default, or never.",
     )
     schedule: Schedule | None = Field(
         None, description="Other bounds at some hours, such as `Mon-Fri 07-22 Europe/Berlin min=1`."
@@ -205,6 +217,12 @@ class DeploymentTable(_Written):
         return self
 
     @model_validator(mode="after")
+    def one_word_for_stopping(self) -> DeploymentTable:
+        if self.idle is not None and self.idle_stop is not None and self.idle != self.idle_stop:
+            raise PydanticCustomError("idle_stop", "idle and idle_stop are the same, but say two things")
+        return self
+
+    @model_validator(mode="after")
     def min_within_max(self) -> DeploymentTable:
         if self.min > self.max and "max" in self.model_fields_set:
             raise PydanticCustomError("replicas", "min is {min}, but max is {max}", {"min": self.min, "max": self.max})
@@ -249,7 +267,9 @@ def deployment_spec(
             minimum=table.min if "min" in table.model_fields_set else None,
             maximum=table.max if "max" in table.model_fields_set else None,
             target_concurrency=table.target_concurrency,
-            idle=table.idle,
+            idle=table.idle if table.idle_stop is None else table.idle_stop,
+            idle_sleep=table.idle_sleep,
+            idle_release=table.idle_release,
             schedule=None if table.schedule is None else rules(table.schedule),
             wake_timeout=table.wake_timeout,
             canary=table.canary,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from lyc.errors import LycError, SpecError
 from lyc.records.deployment import DeploymentSpec
-from lyc.records.scaling import ScalePolicy, ScheduleRule
+from lyc.records.scaling import DOZE_AFTER, RELEASE_AFTER, ScalePolicy, ScheduleRule
 from lyc.spec.schedule import parse_schedule
 from lyc.units import parse_duration
 
@@ -42,6 +42,11 @@ def parse_span(text: str) -> float:
     return seconds
 
 
+def parse_idle(text: str) -> float:
+    """As `parse_span`; `never` is `math.inf`."""
+    return math.inf if text.strip().lower() in ("never", "inf") else parse_span(text)
+
+
 def parse_target(text: str) -> float:
     """`16` → 16.0. Raises ValueError with the accepted forms."""
     try:
@@ -58,11 +63,28 @@ def rules(texts: Sequence[str]) -> tuple[ScheduleRule, ...]:
     return tuple(parse_schedule(text) for text in texts)
 
 
-def policy_of(spec: DeploymentSpec, before: ScalePolicy | None = None) -> ScalePolicy:
+@dataclass(frozen=True, slots=True)
+class IdleSteps:
+    """What a kind of host can do for one that idles, and after how long it does where nobody says: seconds. None = it
+    cannot.
+    """
+
+    sleep: float | None = None
+    release: float | None = None
+
+
+def steps_for(*, own: bool, cards: bool) -> IdleSteps:
+    """own: the user's, not rented. cards: its engines run on them; those of a CPU cannot sleep."""
+    return IdleSteps(DOZE_AFTER if own and cards else None, None if own else RELEASE_AFTER)
+
+
+def policy_of(spec: DeploymentSpec, before: ScalePolicy | None = None, steps: IdleSteps | None = None) -> ScalePolicy:
     """The policy that a deploy asks for. before: of the deployment so far, None = it is new. What the spec does not say
-    stays as it is there, but that one bound gives way to the other where that one was said.
+    stays as it is there, but that one bound gives way to the other where that one was said. steps: of its host, None =
+    not known yet; a step that the host cannot do falls away where it was not said.
     """
     wish, policy = spec.scale, before or ScalePolicy(spec.min_replicas, spec.max_replicas)
+    usual = steps or IdleSteps()
     lowest = policy.minimum if wish.minimum is None else wish.minimum
     most = policy.maximum if wish.maximum is None else wish.maximum
     if lowest > most:
@@ -74,10 +96,50 @@ def policy_of(spec: DeploymentSpec, before: ScalePolicy | None = None) -> ScaleP
         minimum=lowest,
         maximum=most,
         target_concurrency=policy.target_concurrency if wish.target_concurrency is None else wish.target_concurrency,
-        idle=policy.idle if wish.idle is None else wish.idle,
+        idle=policy.idle if wish.idle is None else _never(wish.idle),
         schedule=policy.schedule if wish.schedule is None else wish.schedule,
         wake_timeout=policy.wake_timeout if wish.wake_timeout is None else wish.wake_timeout,
+        idle_sleep=_step(wish.idle_sleep, before, policy.idle_sleep, steps, usual.sleep),
+        idle_release=_step(wish.idle_release, before, policy.idle_release, steps, usual.release),
+        hosts=policy.hosts if wish.hosts is None else wish.hosts,
     )
+
+
+def _step(
+    said: float | None, before: ScalePolicy | None, so_far: float | None, steps: IdleSteps | None, usual: float | None
+) -> float | None:
+    if said is not None:
+        return _never(said)
+    if before is None:
+        return usual
+    return so_far if steps is None or usual is not None else None
+
+
+def _never(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds
+
+
+def check_steps(*, sleep: float | None, release: float | None, steps: IdleSteps, where: Callable[[str], str]) -> None:
+    """Raises SpecError `impossible-step` for a step that was asked for where the host cannot do it. sleep, release:
+    seconds as said, None or `math.inf` = not asked for. where: key (`idle_sleep`, `idle_release`) → its place.
+    """
+    if sleep is not None and not math.isinf(sleep) and steps.sleep is None:
+        raise SpecError(
+            "impossible-step",
+            "its engines cannot sleep",
+            why="only one on NVIDIA cards of your own can: a CPU has no memory to give back, and a rented machine "
+            "costs the same asleep",
+            where=where("idle_sleep"),
+            hint="leave it out, or say after how long it stops: --idle-stop 15m",
+        )
+    if release is not None and not math.isinf(release) and steps.release is None:
+        raise SpecError(
+            "impossible-step",
+            "there is no machine to give back",
+            why="it runs on a machine of your own",
+            where=where("idle_release"),
+            hint="leave it out, or say after how long it stops: --idle-stop 15m",
+        )
 
 
 def check_policy(policy: ScalePolicy, *, cards: Sequence[int] | None, where: Callable[[str], str]) -> None:
@@ -145,5 +207,6 @@ def _schedule(value: object) -> object:
 
 Share = Annotated[float, BeforeValidator(_read("share", parse_share), json_schema_input_type=str | float)]
 Duration = Annotated[float, BeforeValidator(_read("duration", parse_span), json_schema_input_type=str | float)]
+Idle = Annotated[float, BeforeValidator(_read("duration", parse_idle), json_schema_input_type=str | float)]
 Target = Annotated[float, BeforeValidator(_read("target", parse_target), json_schema_input_type=float)]
 Schedule = Annotated[list[str], BeforeValidator(_schedule, json_schema_input_type=list[str] | str)]

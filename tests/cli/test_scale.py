@@ -17,7 +17,7 @@ BASE = "/v1/deployments/a"
 
 SCALE = {
     "name": "a", "state": "ready", "release": 2, "paused": False,
-    "policy": {"min": 0, "max": 4, "target_concurrency": None, "idle": 900.0,
+    "policy": {"min": 0, "max": 4, "target_concurrency": None, "idle": 900.0, "idle_sleep": 300.0, "idle_release": None,
                "schedule": ["Mon-Fri 07-22 Europe/Berlin min=1"], "wake_timeout": 600.0},
     "bounds": {"min": 1, "max": 4}, "desired": 4, "ready": 3, "target": 16.0,
     "why": "4 of 4 (3 ready): 41 in flight / target 16, panic since 12 s", "last_request": None, "next_change": None,
@@ -69,7 +69,7 @@ def test_scale_shows_what_it_does_and_why(home: Home, controller: Controller) ->
     told = home.run("scale", "a")[1]
     for line in (
         "why        paused: lyc resume a",
-        "to zero after 15m00s without a request",
+        "asleep after 5m00s, stopped after 15m00s without a request",
         "not measured yet",
         "canary     0.1 of the requests to release 2",
     ):
@@ -87,6 +87,9 @@ def test_scale_sends_what_was_said_and_nothing_else(home: Home, controller: Cont
         "min": 0, "max": 4, "idle": 900.0, "wake_timeout": 90.0, "target_concurrency": 16.0, "dry_run": False,
         "schedule": ["daily 1-2 UTC min=1", "Mon 3-4 UTC max=2"],
     }  # fmt: skip
+    home.run("scale", "a", "--idle-sleep", "never", "--idle-stop", "20m", "--idle-release", "1h")
+    sent = controller.made("PATCH", f"{BASE}/scale")[-1]["body"]
+    assert sent == {"idle_sleep": None, "idle": 1200.0, "idle_release": 3600.0, "dry_run": False}
     home.run("scale", "a", "--target-concurrency", "auto", "--no-schedule")
     sent = controller.made("PATCH", f"{BASE}/scale")[-1]["body"]
     assert sent == {"target_concurrency": None, "schedule": [], "dry_run": False}
@@ -315,14 +318,15 @@ def test_a_follower_of_events_ends_with_its_deployment(home: Home, controller: C
 def test_deploy_takes_them_too(home: Home, controller: Controller) -> None:
     controller.answers["PUT", "/v1/deployments/a"] = (202, {"operation": "op"})
     code, _, _ = home.run(
-        "deploy", "acme/a", "--name", "a", "--no-wait", "--min", "0", "--max", "4", "--idle", "5m", "--wake-timeout",
+        "deploy", "acme/a", "--name", "a", "--no-wait", "--min", "0", "--max", "4", "--idle-stop", "5m",
+            "--idle-sleep", "never", "--wake-timeout",
         "90s", "--target-concurrency", "8", "--schedule", "daily 07-22 UTC min=1", "--canary", "10%", "--bake", "2m",
     )  # fmt: skip
     assert code == 8
     scale = controller.calls[-1]["body"]["spec"]["scale"]
     assert {key: value for key, value in scale.items() if key != "schedule"} == {
         "minimum": 0, "maximum": 4, "target_concurrency": 8.0, "idle": 300.0, "wake_timeout": 90.0, "canary": 0.1,
-        "bake": 120.0,
+        "bake": 120.0, "idle_sleep": float("inf"), "idle_release": None, "hosts": None,
     }  # fmt: skip
     assert [rule["text"] for rule in scale["schedule"]] == ["daily 07-22 UTC min=1"]
     for words, where in ((["--canary", "100%"], "--canary"), (["--idle", "0"], "--idle"),

@@ -25,6 +25,7 @@ from lyc.errors import LycError
 from lyc.records.deployment import Deployment, DeploymentSpec, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.plan import EngineBuild, Plan
 from lyc.records.scaling import Sample, ScalePolicy, ScalerState
+from lyc.records.waketime import WakeTime
 from lyc.spec.settings import resolve
 from lyc.wiring import build_deps
 
@@ -100,15 +101,19 @@ def test_scale_shows_what_is_known(api: Api) -> None:
     api.replica(1, ReplicaState.READY, ready_at=52.0)
     api.replica(1, ReplicaState.LOADING)
     api.replica(1, ReplicaState.STOPPED, ready_at=12.0)
+    for step, seconds in (("stopped", 22.0), ("new", 90.0), ("stopped", 26.0)):
+        api.deps.store.wake_times.add(WakeTime("d", 1, step, seconds, seconds))
     found = api.get("scale")
     assert {key: found[key] for key in ("desired", "ready", "target", "why", "last_request", "canary", "load")} == {
         "desired": 2, "ready": 1, "target": 16.0, "why": "2 of 4: busy", "last_request": 50.0, "canary": 0.1,
         "load": None,
     }  # fmt: skip
     assert found["policy"] == {
-        "min": 0, "max": 4, "target_concurrency": 16.0, "idle": 300.0, "schedule": [], "wake_timeout": 60.0
+        "min": 0, "max": 4, "target_concurrency": 16.0, "idle": 300.0, "idle_sleep": None, "idle_release": None,
+        "schedule": [], "wake_timeout": 60.0
     }  # fmt: skip
-    assert (found["bounds"], found["wake"], found["next_change"]) == ({"min": 0, "max": 4}, 22.0, None)
+    assert (found["bounds"], found["next_change"]) == ({"min": 0, "max": 4}, None)
+    assert (found["wake"], found["wakes"], found["ready_in"]) == (24.0, {"stopped": 24.0, "new": 90.0}, 0.0)
     assert [one["state"] for one in found["replicas"]] == ["ready", "loading"], "not those that are over"
 
 
@@ -130,10 +135,12 @@ def test_new_bounds_are_kept_and_the_count_is_within_them_at_once(api: Api) -> N
     after = api.deps.store.deployment("d").policy
     assert (after.maximum, after.target_concurrency, [one.text for one in after.schedule]) == (8, None, [rule])
     assert api.get("scale")["bounds"] == {"min": 0, "max": 2}
-    api.scale(schedule=[])
+    assert api.scale(idle=None, idle_sleep=None)["changes"] == ["idle: 1m00s → never"]
+    assert api.deps.store.deployment("d").policy.idle is None
+    api.scale(idle=60, schedule=[])
     assert api.deps.store.deployment("d").policy.schedule == ()
     entries = api.deps.store.journal.list("d")
-    assert [(one.actor, one.action, one.result) for one in entries] == [("user", "scale", "done")] * 3
+    assert [(one.actor, one.action, one.result) for one in entries] == [("user", "scale", "done")] * 4
 
 
 @pytest.mark.parametrize(
@@ -145,6 +152,9 @@ def test_new_bounds_are_kept_and_the_count_is_within_them_at_once(api: Api) -> N
         ({"max": 65}, "impossible-scale", "--max"),
         ({"min": -1}, "impossible-scale", "--max"),
         ({"idle": 0}, "invalid-value", "--idle"),
+        ({"idle_sleep": 0.5}, "invalid-value", "--idle-sleep"),
+        ({"idle_sleep": 60}, "impossible-step", "--idle-sleep"),
+        ({"idle_release": 60}, "impossible-step", "--idle-release"),
         ({"idle": 1e12}, "invalid-value", "--idle"),
         ({"wake_timeout": -1}, "invalid-value", "--wake-timeout"),
         ({"target_concurrency": 0}, "invalid-value", "--target-concurrency"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -35,9 +36,10 @@ def test_panic() -> None:
 
 def test_asleep() -> None:
     state = ScalerState(desired=0, last_request=NOON - 7300)
-    assert explain((), POLICY, state, NOON, capacity=1, ready=0) == "0 of 4: asleep, no request for 2 h"
+    assert explain((), POLICY, state, NOON, capacity=1, ready=0) == "0 of 4: stopped, no request for 2 h"
+    assert explain((), POLICY, replace(state, asleep=True), NOON, capacity=1, ready=0).startswith("0 of 4: asleep, no")
     never = ScalerState(desired=0)
-    assert explain((), POLICY, never, NOON, capacity=1, ready=0) == "0 of 4: asleep, no request so far"
+    assert explain((), POLICY, never, NOON, capacity=1, ready=0) == "0 of 4: stopped, no request so far"
 
 
 def test_held_by_a_schedule() -> None:
@@ -66,7 +68,7 @@ def test_what_comes_next() -> None:
     assert said(walk, 4) == "4 of 4: 4 in flight / target 16, fewer in 6 min"
     walk.through(600, 4)
     walk.through(300, 0)
-    assert said(walk, 1) == "1 of 4: 0 in flight / target 16, idle for 5 min, asleep in 10 min"
+    assert said(walk, 1) == "1 of 4: 0 in flight / target 16, idle for 5 min, stopped in 10 min"
 
 
 def test_engines_that_hold_back() -> None:

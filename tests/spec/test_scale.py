@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,17 @@ from lyc.errors import SpecError
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.scaling import ScalePolicy, ScaleWish
 from lyc.spec.lyc_toml import parse_lyc_toml
-from lyc.spec.scale import check_policy, parse_share, parse_span, parse_target, policy_of, rules
+from lyc.spec.scale import (
+    IdleSteps,
+    check_policy,
+    check_steps,
+    parse_share,
+    parse_span,
+    parse_target,
+    policy_of,
+    rules,
+    steps_for,
+)
 
 RULE = "Mon-Fri 07-22 Europe/Berlin min=1"
 
@@ -105,3 +116,43 @@ def test_shares_spans_and_targets() -> None:
         for text in wrong:
             with pytest.raises(ValueError, match=r"it like|it takes"):
                 parse(text)
+
+
+def test_steps_down_by_kind_of_host() -> None:
+    cards, machine, cpu = (steps_for(own=True, cards=True), steps_for(own=False, cards=True),
+                           steps_for(own=True, cards=False))  # fmt: skip
+    nothing = spec("min = 0")
+    found = [policy_of(nothing, None, steps) for steps in (cards, machine, cpu)]
+    assert [(one.idle_sleep, one.idle, one.idle_release) for one in found] == [
+        (300.0, 900.0, None), (None, 900.0, 1800.0), (None, 900.0, None)
+    ]  # fmt: skip
+    said = spec('min = 0\nidle_sleep = "never"\nidle_stop = "never"\nidle_release = "2h"')
+    policy = policy_of(said, None, cards)
+    assert (policy.idle_sleep, policy.idle, policy.idle_release) == (None, None, 7200.0)
+    assert policy_of(nothing, policy, machine) == policy, "what was said stays, never too"
+    dozy = policy_of(spec('idle_sleep = "1m"'), None, cards)
+    assert dozy.idle_sleep == 60.0
+    assert policy_of(nothing, dozy).idle_sleep == 60.0, "where it goes is not known yet"
+    assert policy_of(nothing, dozy, cpu).idle_sleep is None, "it went where it cannot sleep"
+
+
+def test_one_word_for_stopping() -> None:
+    assert spec('idle = "15m"\nidle_stop = "900s"').scale.idle == 900.0
+    with pytest.raises(SpecError) as caught:
+        spec('idle = "15m"\nidle_stop = "1h"')
+    assert caught.value.where == "/lyc.toml:3"
+
+
+@pytest.mark.parametrize(
+    ("said", "steps", "where"),
+    [
+        ({"sleep": 60.0, "release": None}, IdleSteps(None, 1.0), "idle_sleep"),
+        ({"sleep": None, "release": 60.0}, IdleSteps(1.0, None), "idle_release"),
+    ],
+)
+def test_a_step_that_the_host_cannot_do(said: dict[str, float | None], steps: IdleSteps, where: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check_steps(**said, steps=steps, where=str)
+    assert (caught.value.ref, caught.value.where) == ("impossible-step", where)
+    check_steps(sleep=math.inf, release=math.inf, steps=IdleSteps(), where=str)
+    check_steps(sleep=None, release=None, steps=IdleSteps(), where=str)
