@@ -10,9 +10,18 @@ from lyc.rollout.transitions import Signal
 
 @dataclass(frozen=True, slots=True)
 class CreateReplica:
-    """Write down the intent of one more replica of a release."""
+    """Write down the intent of one more replica of a release. host: where; None = where the release was deployed to."""
 
     release: int
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """Look for one more host for a release, of which `count` replicas have no room."""
+
+    release: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +79,4 @@ class RemoveDeployment:
     """Nothing of it runs any more: forget it."""
 
 
-Action = CreateReplica | MoveReplica | StartProcess | StopProcess | SettleRelease | Retarget | RemoveDeployment
+Action = CreateReplica | Expand | MoveReplica | StartProcess | StopProcess | SettleRelease | Retarget | RemoveDeployment

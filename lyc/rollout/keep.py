@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from lyc.records.deployment import ReleaseState, Replica, ReplicaState
-from lyc.rollout.actions import CreateReplica
+from collections import Counter
+from collections.abc import Sequence
+
+from lyc.records.deployment import Release, ReleaseState, Replica, ReplicaState
+from lyc.rollout.actions import CreateReplica, Expand
 from lyc.rollout.counts import UNSETTLED, standing_by, wished
 from lyc.rollout.failures import failing, held_back, stale
 from lyc.rollout.situation import Situation
+from lyc.rollout.spread import choose, stay
 from lyc.rollout.transitions import COMING_OR_SERVING, ENDED, GOING
 
 _WORTH = {ReplicaState.READY: 0, ReplicaState.UNREACHABLE: 1, ReplicaState.BACKOFF: 3}
 _COMING = 2
+_AT_REST = ENDED | {ReplicaState.READY, ReplicaState.UNREACHABLE}
 
 
 def kept(situation: Situation, now: float) -> frozenset[str]:
@@ -25,27 +30,47 @@ def kept(situation: Situation, now: float) -> frozenset[str]:
         least = 1 if target.state is ReleaseState.PENDING else 0
         for old in standing_by(situation):
             count = counts.get(old.number, counts[target.number])
+            if old.number not in counts and squeezed(situation, now):
+                count = min(count, serving(situation, old.number) - 1)  # one goes, to make room for its successor
             going_on += _best(situation, old.number, max(count, least), now)
     # What will be taken away drains while it still can: whoever asks now would be cut off.
     return frozenset(one.id for one in going_on if one.host not in situation.leaving)
 
 
 def _best(situation: Situation, number: int, count: int, now: float) -> list[Replica]:
-    """`count` of a release: who serves before who does not yet, the older before the younger. Of those that a restart
-    replaces, one goes at a time: with room for one more when its successor is ready, else before it.
+    """`count` of a release: who serves before who does not yet, then as `stay` has it. Of those that a restart
+    replaces, one goes at a time: with room for one more when its successor is ready, else before it. Those that are
+    lost, or where none may be any more, go when others serve in their stead.
     """
     mine = [one for one in situation.of(number) if one.state in COMING_OR_SERVING]
     mine.sort(key=lambda one: (_worth(one, situation), one.created_at, one.id))
-    fresh = [one for one in mine if not stale(one, situation.deployment, now)][:count]
-    old = [one for one in mine if stale(one, situation.deployment, now)]
+    away = [one for one in mine if _misplaced(one, situation)]
+    here = [one for one in mine if one not in away]
+    new = [one for one in here if not stale(one, situation.deployment, now)]
+    fresh = stay(
+        new, count, lambda one: _worth(one, situation), situation.places_of(number), home=_home(situation, number)
+    )
+    old = [one for one in here if stale(one, situation.deployment, now)]
     ready = sum(one.state is ReplicaState.READY for one in fresh)
-    if situation.deployment.surge:
-        return fresh + old[: count - ready]
+    stuck = _stuck(situation, number, now)
+    if situation.deployment.surge and not stuck:
+        return fresh + (old + away)[: count - ready]
     old = old[: count - len(fresh)]
-    full = len(fresh) + len(old) == count and ready == len(fresh)
+    full = stuck or (len(fresh) + len(old) == count and ready == len(fresh))
     if old and full and not any(_in_the_way(one, situation, now) for one in situation.of(number)):
         old.pop()
-    return fresh + old
+    return fresh + old + away[: max(0, count - ready - len(old))]
+
+
+def _home(situation: Situation, number: int) -> str:
+    release = situation.release(number)
+    return release.spec.host if release else ""
+
+
+def _misplaced(replica: Replica, situation: Situation) -> bool:
+    """Whether it does not count: its host is lost, or is none where its release may be any more."""
+    places = situation.places_of(replica.release)
+    return replica.id in situation.lost or (bool(places) and replica.host not in {one.host for one in places})
 
 
 def _in_the_way(replica: Replica, situation: Situation, now: float) -> bool:
@@ -68,26 +93,93 @@ def _worth(replica: Replica, situation: Situation) -> int:
     return _WORTH.get(replica.state, _COMING)
 
 
-def lacking(situation: Situation, now: float) -> list[CreateReplica]:
-    """Intents for replicas that are still missing. One that was given up keeps its place until a person asks again."""
-    return [
-        CreateReplica(number)
-        for number, count in wished(situation).items()
-        for _ in range(_missing(situation, number, count, now))
-    ]
+def serving(situation: Situation, number: int) -> int:
+    """Replicas of a release that serve, or are about to."""
+    return sum(one.state in COMING_OR_SERVING and not _misplaced(one, situation) for one in situation.of(number))
+
+
+def squeezed(situation: Situation, now: float) -> bool:
+    """Whether the target, which has several hosts, can get no further beside what serves until it is proven: replicas
+    are lacking, none has room or will have any, and nothing is on its way.
+    """
+    target = situation.target
+    return target is not None and situation.expansion == "none" and _stuck(situation, target.number, now)
+
+
+def _stuck(situation: Situation, number: int, now: float) -> bool:
+    """Whether replicas of a release with several hosts are lacking, and nothing that is begun makes room for them."""
+    if not situation.places_of(number):
+        return False
+    if any(one.state not in _AT_REST and not _misplaced(one, situation) for one in situation.replicas):
+        return False
+    given_up = sum(_takes_a_place(one, situation, now) for one in situation.of(number))
+    return shortfall(situation, now).get(number, 0) > given_up and not lacking(situation, now)
+
+
+def shortfall(situation: Situation, now: float) -> dict[int, int]:
+    """Replicas that are still missing of each release, whether there is room for them or not. More than none only."""
+    missing = {number: _missing(situation, number, count, now) for number, count in wished(situation).items()}
+    return {number: count for number, count in missing.items() if count > 0}
+
+
+def lacking(situation: Situation, now: float) -> list[CreateReplica | Expand]:
+    """Intents for replicas that are still missing. One that was given up keeps its place until a person asks again.
+
+    Where there are several hosts, one release at a time: the next call knows what room is left.
+    """
+    intents: list[CreateReplica | Expand] = []
+    for number, missing in shortfall(situation, now).items():
+        if not situation.places_of(number):
+            intents += [CreateReplica(number)] * missing
+        elif not intents:
+            intents += _on_hosts(situation, number, missing, now)
+    return intents
+
+
+def _on_hosts(situation: Situation, number: int, missing: int, now: float) -> list[CreateReplica | Expand]:
+    """Where there is room; else one more host is looked for. Where an engine was given up, none is tried again: it may
+    be the host. So another host takes over from it, but none is looked for in its stead.
+    """
+    release, mine = situation.release(number), situation.of(number)
+    if release is None:
+        return []
+    bad = {one.host for one in mine if _takes_a_place(one, situation, now)}
+    usable = [one for one in situation.places_of(number) if one.host not in bad | situation.leaving]
+    there = Counter(one.host for one in mine if one.state in COMING_OR_SERVING and not _misplaced(one, situation))
+    hosts = choose(usable, there, missing, home=release.spec.host)
+    if not hosts and _home_first(situation, release, [one.host for one in usable]):
+        return [CreateReplica(number, release.spec.host)]
+    given_up = sum(_takes_a_place(one, situation, now) for one in mine)
+    wanted = min(missing, wished(situation)[number] - there.total())  # none is looked for only to restart beside
+    homeless = wanted - given_up - len(hosts)
+    if homeless > 0 and situation.expansion == "possible":
+        return [*(CreateReplica(number, host) for host in hosts), Expand(number, homeless)]
+    return [CreateReplica(number, host) for host in hosts]
+
+
+def _home_first(situation: Situation, release: Release, usable: Sequence[str]) -> bool:
+    """Whether the first replica goes to the host of the deploy all the same: that was found to have room for one; and
+    where there is no room anywhere, it shall be said by an engine that does not start.
+    """
+    if release.spec.host not in usable or any(one.state not in ENDED for one in situation.of(release.number)):
+        return False
+    return release.state is ReleaseState.PENDING or situation.expansion == "none"
 
 
 def _missing(situation: Situation, number: int, count: int, now: float) -> int:
     release, surge = situation.release(number), situation.deployment.surge
-    if not count or release is None or release.spec.host in situation.leaving or held_back(situation, number, now):
+    if not count or release is None or held_back(situation, number, now):
         return 0
     if not surge and any(one.release != number and one.state not in ENDED for one in situation.replicas):
         return 0
     mine = situation.of(number)
-    live = [one for one in mine if one.state in COMING_OR_SERVING]
-    given_up = [one for one in mine if _takes_a_place(one, situation, now)]
-    going = [one for one in mine if one.state in GOING]
+    live = [one for one in mine if one.state in COMING_OR_SERVING and not _misplaced(one, situation)]
+    going = [one for one in mine if one.state in GOING and one.id not in situation.lost]
     replacing = surge and any(stale(one, situation.deployment, now) for one in live)
-    missing = count + replacing - len(live) - len(given_up)
+    missing = count + replacing - len(live)
+    if situation.places_of(number):  # room is counted by host
+        return max(0, min(missing, 2 * count - len(live) - len(going)))
+    given_up = [one for one in mine if _takes_a_place(one, situation, now)]
+    missing -= len(given_up)
     room = (2 * count if surge else count) - len(live) - len(going)  # those that drain still hold their memory
-    return max(0, min(missing, room))
+    return 0 if release.spec.host in situation.leaving else max(0, min(missing, room))

@@ -9,6 +9,7 @@ from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, R
 from lyc.rollout.actions import (
     Action,
     CreateReplica,
+    Expand,
     MoveReplica,
     RemoveDeployment,
     Retarget,
@@ -60,10 +61,12 @@ class _World:
 
     def apply(self, action: Action) -> None:
         match action:
-            case CreateReplica(number):
-                self._create(number)
+            case CreateReplica(number, host):
+                self._create(number, host)
+            case Expand():  # whether one is found, nobody can tell
+                self.situation = replace(self.situation, expansion="none")
             case MoveReplica(identity):
-                self._replicas(moved(one, action, self.now) if one.id == identity else one for one in self._all())
+                self._move(identity, action)
             case StartProcess(identity):
                 self.processes[identity] = Seen("running")
             case StopProcess(identity) if self.processes[identity].process == "running":
@@ -98,10 +101,22 @@ class _World:
     def _deployment(self, deployment: Deployment) -> None:
         self.situation = replace(self.situation, deployment=deployment)
 
-    def _create(self, number: int) -> None:
+    def _move(self, identity: str, action: MoveReplica) -> None:
+        old = next(one for one in self._all() if one.id == identity)
+        new = moved(old, action, self.now)
+        self._replicas(new if one.id == identity else one for one in self._all())
+        if new.state in ENDED and old.state not in ENDED:
+            self._room(old.host, 1)
+
+    def _room(self, host: str, more: int) -> None:
+        places = (replace(one, room=one.room + more) if one.host == host else one for one in self.situation.places)
+        self.situation = replace(self.situation, places=tuple(places))
+
+    def _create(self, number: int, host: str | None) -> None:
         self.made += 1
         name, release = self.situation.deployment.name, self.situation.release(number)
-        host = release.spec.host if release else "local"
+        host = host or (release.spec.host if release else "local")
+        self._room(host, -1)
         identity = f"{name}-{number}-new{self.made}"
         made = Replica(identity, name, number, host, ReplicaState.PENDING, self.now, self.now, socket="")
         self.processes[identity] = Seen("absent")

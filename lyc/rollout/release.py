@@ -6,6 +6,7 @@ from lyc.records.deployment import Release, ReleaseState, ReplicaState
 from lyc.rollout.actions import Action, Retarget, SettleRelease
 from lyc.rollout.counts import active, beside, desired, left_behind, standing_by, wished
 from lyc.rollout.failures import failing
+from lyc.rollout.keep import squeezed
 from lyc.rollout.situation import Situation
 from lyc.rollout.transitions import COMING_OR_SERVING
 
@@ -24,7 +25,7 @@ def settle(situation: Situation, now: float) -> list[Action]:
             return _superseded(situation) or _reverted(situation, target, now)
     if target.active_at is not None and previous(situation) is None:  # it has served, and nothing else ever has
         return [SettleRelease(target.number, ReleaseState.ACTIVE, back=True)]
-    return _failed(situation, target) or _proven(situation, target)
+    return _failed(situation, target) or _proven(situation, target, now)
 
 
 def previous(situation: Situation) -> Release | None:
@@ -51,27 +52,40 @@ def _superseded(situation: Situation) -> list[Action]:
 
 
 def _failed(situation: Situation, target: Release) -> list[Action]:
-    """One that was never active is given up with the first of its replicas."""
-    failed = next((one for one in situation.of(target.number) if one.state is ReplicaState.FAILED), None)
-    if failed is None:
+    """One that was never active is given up with the first of its replicas: another release serves. Not so where that
+    one may be to blame on its host, for it is ready on another one; and where nothing else serves, with the last.
+    """
+    mine = situation.of(target.number)
+    failed = [one for one in mine if one.state is ReplicaState.FAILED]
+    if not failed:
+        return []
+    bad = {one.host for one in failed}
+    if any(one.state is ReplicaState.READY and one.host not in bad for one in mine):
+        return []
+    if previous(situation) is None and any(one.state in COMING_OR_SERVING for one in mine):
         return []
     return [
-        SettleRelease(target.number, ReleaseState.FAILED, failed.error),
-        Retarget(_number(previous(situation)), failed.error),
+        SettleRelease(target.number, ReleaseState.FAILED, failed[0].error),
+        Retarget(_number(previous(situation)), failed[0].error),
     ]
 
 
-def _proven(situation: Situation, target: Release) -> list[Action]:
+def _proven(situation: Situation, target: Release, now: float) -> list[Action]:
     if situation.deployment.paused:
         return []
-    ready = sum(one.state is ReplicaState.READY for one in situation.of(target.number))
+    mine = situation.of(target.number)
+    ready = sum(one.state is ReplicaState.READY for one in mine)
+    failed = sum(one.state is ReplicaState.FAILED for one in mine)
+    count = wished(situation)[target.number]
+    needed = max(count - failed, min(count, 1))
     if beside(situation) is not None:
-        enough = target.state is ReleaseState.PENDING and ready >= wished(situation)[target.number]
+        enough = target.state is ReleaseState.PENDING and ready >= needed
         return [SettleRelease(target.number, ReleaseState.CANARY)] if enough else []
-    needed = wished(situation)[target.number]
-    if situation.deployment.surge:  # as many as served before will do: the rest may come when the old ones are gone
-        before = [one for old in standing_by(situation) for one in situation.of(old.number)]
-        served = sum(one.state in COMING_OR_SERVING for one in before)
+    before = [one for old in standing_by(situation) for one in situation.of(old.number)]
+    served = sum(one.state in COMING_OR_SERVING for one in before)
+    if situation.places_of(target.number):  # of several hosts: as many as have room
+        needed = 1 if served <= 1 and squeezed(situation, now) else needed
+    elif situation.deployment.surge:  # as many as served before will do: the rest may come when the old ones are gone
         needed = min(needed, served or needed)
     if ready < needed:
         return []

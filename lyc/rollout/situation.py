@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lyc.records.deployment import Deployment, Release, Replica
 
@@ -37,7 +38,7 @@ class Seen:
     document of the error, once the process has ended, runs but answers no more or wrongly (`running`), or its host
     cannot be asked (`unknown` without it: the host has not been heard yet).
     starts: how often its host has started it; gave_up: it has ended, and its host, which starts engines again by
-    itself, has done so in vain as often as makes sense.
+    itself, has done so in vain as often as makes sense. rebooted: it has ended with its host.
     """
 
     process: str
@@ -48,12 +49,30 @@ class Seen:
     failure: dict[str, object] | None = None
     starts: int = 1
     gave_up: bool = False
+    rebooted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A host where replicas of one release may be: all that they need is there. room: how many more fit there beside
+    all that is there now; counted only while a replica is lacking, else 0. cost: of the machine for an hour, in euros;
+    0 = it is the user's own. holds: whether the weights are there.
+    """
+
+    release: int
+    host: str
+    room: int = 0
+    cost: float = 0.0
+    holds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """One deployment, complete. seen: by replica id. leaving: hosts that their owner takes back, as it has said.
     desired: replicas that its target shall have now, None = as its scaler has decided last.
+    places: where its replicas may be, by release and host. A release without any has the host that it was deployed to,
+    and room there is not counted. lost: ids of replicas whose host has been silent for so long that others shall serve
+    in their stead, where they can. expansion: whether one more host may be looked for now, or is.
     """
 
     deployment: Deployment
@@ -62,6 +81,9 @@ class Situation:
     seen: dict[str, Seen] = field(default_factory=dict)
     leaving: frozenset[str] = frozenset()
     desired: int | None = None
+    places: tuple[Place, ...] = ()
+    lost: frozenset[str] = frozenset()
+    expansion: Literal["none", "possible", "under way"] = "none"
 
     @property
     def target(self) -> Release | None:
@@ -74,6 +96,10 @@ class Situation:
     def of(self, number: int) -> list[Replica]:
         """The replicas of one release."""
         return [replica for replica in self.replicas if replica.release == number]
+
+    def places_of(self, number: int) -> list[Place]:
+        """Where replicas of one release may be; empty = on its own host, as many as there shall be."""
+        return [place for place in self.places if place.release == number]
 
     def look(self, replica: Replica) -> Seen:
         return self.seen.get(replica.id, Seen("absent"))

@@ -6,6 +6,7 @@ from lyc.records.deployment import ReleaseState
 from lyc.rollout.actions import (
     Action,
     CreateReplica,
+    Expand,
     MoveReplica,
     RemoveDeployment,
     Retarget,
@@ -44,8 +45,10 @@ _SETTLED = {
 def words(action: Action) -> str:
     """One line without a full stop."""
     match action:
-        case CreateReplica(release):
-            return f"add a replica of release {release}"
+        case CreateReplica(release, host):
+            return f"add a replica of release {release}" + (f" on {host}" if host else "")
+        case Expand(release, count):
+            return f"look for one more host for release {release}: there is no room for {count} of its replicas"
         case MoveReplica(replica, signal, error):
             return _MOVES[signal].format(replica) + _because(error)
         case StartProcess(replica):

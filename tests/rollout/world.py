@@ -194,11 +194,11 @@ class World:
     def apply(self, action: Action) -> None:
         assert self.deployment
         match action:
-            case CreateReplica(release):
+            case CreateReplica(release, host):
                 identity = f"r{self.created}"
                 self.created += 1
                 self.replicas[identity] = Replica(
-                    identity, "d", release, "local", ReplicaState.PENDING, self.now, self.now, socket="s"
+                    identity, "d", release, host or "local", ReplicaState.PENDING, self.now, self.now, socket="s"
                 )
             case MoveReplica():
                 if action.signal is Signal.LOST:
