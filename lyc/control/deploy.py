@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from lyc.control.coming import WATCH_SECONDS, Steps, put_by, wait_for_rotation
+from lyc.control.coming import WATCH_SECONDS, Awaited, Watch, put_by, taken_down
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
-from lyc.control.idling import steps_of
-from lyc.control.layout import load_credentials
+from lyc.control.idling import own, steps_of
+from lyc.control.layout import keep_credentials, load_credentials
 from lyc.control.operations import Talk, bug
 from lyc.control.preparation import Preparation, Prepared, Provided
 from lyc.control.reconcile import Reconciler
 from lyc.control.rent_documents import rented
 from lyc.control.renting import Renter
-from lyc.errors import Failed, LycError, NotFound, UsageError, from_document
+from lyc.errors import Failed, LycError, UsageError
 from lyc.records.deployment import (
     Deployment,
     DeploymentSpec,
     Release,
     ReleaseState,
-    Replica,
-    ReplicaState,
 )
 from lyc.records.host import LOCAL, RENT
 from lyc.records.operation import Operation
 from lyc.records.plan import Plan
-from lyc.records.progress import Phase, PhaseStatus
+from lyc.records.progress import Phase
+from lyc.records.secret import Secret
 from lyc.rollout import given_up
 from lyc.rollout.transitions import RUNNING
 from lyc.scaling import bounds
 from lyc.spec.model_ref import parse_model
 from lyc.spec.scale import IdleSteps, check_steps, policy_of, steps_for
+from lyc.spec.settings import CREDENTIALS
 
 _SPEC = TypeAdapter(DeploymentSpec)
 
@@ -49,14 +49,14 @@ class Deployer:
         self._renter = renter
         self._gatekeeper = gatekeeper
         self._reconciler = reconciler
-        self._deciding: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._watch = Watch(deps, gatekeeper, reconciler)
 
     def run(self, operation: Operation, talk: Talk) -> dict[str, object]:
         """See `operations.Work`. The result is described in docs/controller-api.md."""
         began = operation.created_at
         name = operation.deployment
         spec = _SPEC.validate_python(operation.request["spec"])
-        with self._deciding[name]:
+        with self._renter.turn(name):
             self._begin(name)
             try:
                 self._check_name(spec, given=bool(operation.request.get("name_given", True)))
@@ -64,7 +64,7 @@ class Deployer:
             except BaseException:
                 self._forget_if_empty(name)
                 raise
-        self._watch(release, talk)
+        self._served(release, talk)
         self._renter.serves(release.spec.host)
         first = not any(key.opens(self._deps.clock()) for key in self._deps.store.list_keys(name))
         return {
@@ -149,6 +149,7 @@ class Deployer:
             if prepared.spec.host != LOCAL:  # it may have been installed anew since
                 preparation.provide(prepared, lambda: self._still_wanted(spec.name), current.spec.image)
             self._wish(prepared.spec, current.plan)
+            self._keep(current, credentials)
             self._revive(current)
             return current, False
         self._gatekeeper.claim_port()
@@ -157,6 +158,7 @@ class Deployer:
         self._wish(prepared.spec, prepared.plan)
         self._deps.store.change_deployment(spec.name, self._deps.clock(), canary=spec.scale.canary)
         release = self._store(prepared, provided)
+        self._keep(release, credentials)
         self._reconciler.wake(spec.name)
         with talk.during(Phase.GATEWAY) as said:
             try:
@@ -167,6 +169,17 @@ class Deployer:
                 raise
             said.append(self._gatekeeper.url(spec.name) or "")
         return release, True
+
+    def _keep(self, release: Release, credentials: Mapping[str, Secret]) -> None:
+        """Credentials of sources, for as long as it may have to fetch its weights onto another machine."""
+        spec, names = release.spec, {row.env for row in CREDENTIALS}
+        draft = spec.speculative.model if spec.speculative else None
+        if not any(model.startswith("s3://") for model in (spec.model, draft or "")):
+            names = {env for env in names if not env.startswith("AWS_")}  # those are for renting
+        policy = self._deps.store.deployment(release.deployment).policy
+        again = policy.hosts or not own(self._deps.store, spec.host)
+        kept = {env: one for env, one in credentials.items() if env in names} if again else {}
+        keep_credentials(self._deps.settings, release.deployment, kept)
 
     def _current(self, name: str) -> Release | None:
         """The release that serves or is on its way; a failed one does not count, so that trying again tries again."""
@@ -218,50 +231,19 @@ class Deployer:
     def _still_wanted(self, name: str) -> None:
         deployment = self._deps.store.find_deployment(name)
         if deployment is None or deployment.stopping:
-            raise _taken_down(name)
+            raise taken_down(name)
 
-    def _watch(self, release: Release, talk: Talk) -> None:
-        """Tell how the replicas come up; return when as many as wished serve, raise when they will not."""
-        steps = Steps(self._reconciler, self._deps, talk)
-        waited = threading.Event()
-        while True:
-            try:
-                deployment = self._deps.store.deployment(release.deployment)
-            except NotFound:
-                raise _taken_down(release.deployment) from None
-            now = next(r for r in self._deps.store.releases(release.deployment) if r.number == release.number)
-            replicas = [r for r in self._deps.store.replicas(release.deployment) if r.release == release.number]
-            if deployment.stopping:
-                raise _taken_down(release.deployment)
-            if deployment.paused:
-                steps.close(PhaseStatus.FAILED)
-                raise Failed(
-                    "paused", f"{release.deployment} was paused meanwhile", hint=f"lyc resume {now.deployment}"
-                )
-            if now.state is ReleaseState.FAILED:
-                steps.close(PhaseStatus.FAILED)
-                raise from_document(now.error or {})
-            if deployment.target != release.number:
-                raise Failed(
-                    "superseded",
-                    f"release {release.number} of {release.deployment} gave way to release {deployment.target}",
-                    hint=f"lyc status {release.deployment}",
-                )
-            if now.state in (ReleaseState.ACTIVE, ReleaseState.CANARY):
-                failed = [r for r in replicas if r.state is ReplicaState.FAILED]
-                if failed:
-                    raise from_document(failed[-1].error or {})
-                if now.state is ReleaseState.CANARY or self._ready(deployment, replicas):
-                    steps.finish()
-                    wait_for_rotation(self._deps, self._gatekeeper, release.deployment, replicas)
-                    return
-            steps.show(replicas)
-            waited.wait(WATCH_SECONDS)
+    def _served(self, release: Release, talk: Talk) -> None:
+        """Until as many as there must be always serve, and one at least: the rest comes with the load."""
 
-    def _ready(self, deployment: Deployment, replicas: list[Replica]) -> bool:
-        """As many as there must be always, and one at least: the rest comes with the load."""
-        low, _ = bounds(deployment.policy, self._deps.clock())
-        return sum(replica.state is ReplicaState.READY for replica in replicas) >= max(1, low)
+        def enough(deployment: Deployment, now: Release, there: int) -> bool:
+            low, _ = bounds(deployment.policy, self._deps.clock())
+            return now.state is ReleaseState.CANARY or there >= max(1, low)
+
+        name = release.deployment
+        deployment, _ = self._watch.until(Awaited(name, release.number, enough), talk)
+        if deployment.paused:
+            raise Failed("paused", f"{name} was paused meanwhile", hint=f"lyc resume {name}")
 
 
 def _check_steps(spec: DeploymentSpec, steps: IdleSteps) -> None:
@@ -279,7 +261,3 @@ def _offer(operation: Operation) -> tuple[str, str] | None:
     """What a person chose among offers."""
     chosen = operation.request.get("offer")
     return (str(chosen[0]), str(chosen[1])) if isinstance(chosen, list | tuple) else None
-
-
-def _taken_down(name: str) -> Failed:
-    return Failed("taken-down", f"{name} was taken down while it was being deployed", hint="lyc ls")

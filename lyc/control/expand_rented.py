@@ -21,14 +21,15 @@ from lyc.renting.budget import Level
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The release on that host, where all that its engine needs is there now; fields as of a `Placement`. surge:
-    whether a new release has room there beside this one.
+    """The release on that host, where all that its engine needs is there now; fields as of a `Placement`. digest: of
+    its spec there. surge: whether a new release has room there beside this one.
     """
 
     host: str
     plan: Plan
     snapshot_path: str
     image: str | None
+    digest: str = ""
     surge: bool = True
 
 
@@ -68,7 +69,7 @@ def rent_for(
     Raises Failed `budget-spent`, `time-is-up`, `weights-changed`, and what a deploy raises: NoFit `no-capacity` …
     """
     until = check_limits(deps, release)
-    spec = replace(release.spec, model=release.model, host=RENT, gpus=None)
+    spec = replace(release.spec, model=release.model, host=RENT)
     credentials = kept_credentials(deps.settings, release.deployment)
     preparation = Preparation(deps, renter, spec, credentials, talk, freed=0, taken=frozenset(taken), until=until)
     prepared = preparation.decide(cancelled)
@@ -86,7 +87,7 @@ def rent_for(
         raise
     draft = Path(provided.draft.path) if provided.draft else None
     plan = replace(prepared.plan, speculative_model=str(draft) if draft else None)
-    return Settled(prepared.spec.host, plan, str(provided.model.path), provided.image, prepared.surge)
+    return Settled(prepared.spec.host, plan, str(provided.model.path), provided.image, prepared.digest, prepared.surge)
 
 
 def check_limits(deps: Deps, release: Release) -> float | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
 from lyc.control.limits import Limits
 from lyc.control.operations import bug
@@ -21,6 +23,7 @@ from lyc.errors import LycError, NotAuthorised
 from lyc.ports import Provider
 from lyc.records.host import Host
 from lyc.records.operation import OperationKind
+from lyc.records.placement import PlacementState
 from lyc.records.rental import Leftover, Machine, Rental, RentalState
 from lyc.renting.settle import Confirm, Known, Move, Step, Terminate, settle, vanished
 from lyc.renting.transitions import OPEN
@@ -36,6 +39,8 @@ Between two sweeps, which look for leftovers too.
 LEAST_SECONDS = 1.0
 """Between two visits, however often somebody calls for one."""
 AT_ONCE = 16
+_FINDING = (OperationKind.DEPLOY, OperationKind.EXPAND)
+"""Operations that look for machines."""
 OWNER_DIGITS = 8
 
 
@@ -209,10 +214,17 @@ class Rentals:
         return QUIET_SECONDS if states else SWEEP_SECONDS
 
     def _tidy(self) -> None:
-        """Credentials that were only lent are forgotten when nothing is rented with them any more."""
+        """Credentials that were only lent are forgotten when nothing is rented with them any more, and nothing may be:
+        a deployment that has given its machine back rents again when somebody asks.
+        """
         store = self._deps.store
-        if not any(one.kind is OperationKind.DEPLOY for one in store.running_operations()):
-            self._deps.accounts.settle({rental.provider for rental in store.rentals(open_only=True)})
+        if any(one.kind in _FINDING for one in store.running_operations()):
+            return
+        targets = {(one.name, one.target) for one in store.deployments()}
+        hosts = {one.spec.host for name, target in targets for one in store.releases(name) if one.number == target}
+        again = any(one.host in hosts for one in store.rentals() if one.host is not None)
+        kinds = set(self._deps.accounts.kinds()) if again else set[str]()
+        self._deps.accounts.settle({rental.provider for rental in store.rentals(open_only=True)} | kinds)
 
     def _visited(self, provider: Provider, name: str, *, leftovers: bool, dry_run: bool) -> Swept:
         machines = provider.list_owned(self.owner)
@@ -309,7 +321,8 @@ class Rentals:
             return frozenset(self._creating)
 
     def _wanted(self, rentals: dict[str, Rental]) -> frozenset[str]:
-        use, now = use_of(self._deps.store), self._deps.clock()
+        now = self._deps.clock()
+        use = use_of(self._deps.store, now)
         return frozenset(run_id for run_id, one in rentals.items() if why_not(one, use, now) is None)
 
     def _forget_hosts(self) -> None:
@@ -323,15 +336,18 @@ class Rentals:
                     log.warning("forgetting %s: %s", known.host.name, error)
 
     def _forget(self, host: Host) -> None:
+        for one in self._deps.store.placements.list():
+            if one.host == host.name:
+                self._deps.store.placements.remove(one.id)
         self._deps.sites.leave(host.name)
         self._deps.hosts.forget(host)
         self._deps.store.remove_host(host.name)
 
 
-def use_of(store: Store) -> Use:
+def use_of(store: Store, now: float) -> Use:
     """What uses machines now, as the store has it."""
     # First: what a deploy that has ended meanwhile has stored is then seen below.
-    deploying = {one.deployment for one in store.running_operations() if one.kind is OperationKind.DEPLOY}
+    deploying = {one.deployment for one in store.running_operations() if one.kind in _FINDING}
     deployments = {one.name: one for one in store.deployments()}
     targets: dict[str, str] = {}
     patience: dict[str, float] = {}
@@ -340,5 +356,10 @@ def use_of(store: Store) -> Use:
             if release.number == one.target:
                 targets[one.name] = release.spec.host
                 patience[one.name] = release.spec.rent.ready_timeout or READY_SECONDS
+    placed: defaultdict[str, set[str]] = defaultdict(set)
+    for place in store.placements.list():
+        if place.host is not None and place.state is not PlacementState.FAILED:
+            placed[place.deployment].add(place.host)
     replicas = [replica for name in deployments for replica in store.replicas(name)]
-    return Use(deployments, targets, replicas, deploying, patience)
+    desired = {name: wanted(one, now) for name, one in deployments.items()}
+    return Use(deployments, targets, replicas, deploying, patience, placed, desired)

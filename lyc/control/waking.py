@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 
 from lyc.control.autoscale import Autoscaler, wanted
 from lyc.control.deps import Deps
+from lyc.control.rent_again import RentAgain
 from lyc.control.waketimes import remaining
 from lyc.errors import Failed, LycError, NotFound
 from lyc.records.deployment import Deployment, Replica, ReplicaState
@@ -28,6 +30,7 @@ class Wakes:
         self._deps = deps
         self._autoscaler = autoscaler
         self.changed: Callable[[str], None] = lambda _: None
+        self.rent_again: RentAgain | None = None
         self._waited: set[str] = set()
         self._lock = threading.Lock()
         self._asked = threading.Event()
@@ -69,6 +72,10 @@ class Wakes:
         mine = [one for one in replicas if one.release == deployment.target]
         coming = [one for one in replicas if one.state in COMING_OR_SERVING]
         failed = [one for one in mine if one.state is ReplicaState.FAILED]
+        if self.rent_again is not None and not [one for one in [*coming, *failed] if not _lost_with_its_host(one)]:
+            releases = self._deps.store.releases(deployment.name)
+            if self.rent_again.away(deployment, releases):
+                return self._anew(self.rent_again, deployment, replicas, bounds)
         if deployment.target is None or (failed and not coming):
             error = failed[-1].error if failed else deployment.error
             return Waking("failed", None, error or _lost(deployment.name).document(), *bounds)
@@ -77,8 +84,21 @@ class Wakes:
         times = self._deps.store.wake_times.list(deployment.name)
         return Waking("waking", remaining(times, replicas, deployment.target, now), None, *bounds)
 
+    def _anew(
+        self, again: RentAgain, deployment: Deployment, replicas: Sequence[Replica], bounds: tuple[float, int, int]
+    ) -> Waking:
+        """Its machine was given back: another one is rented, if that may be tried now."""
+        name, now = deployment.name, self._deps.clock()
+        since = again.since(name)
+        if since is None and (hope := again.hope(name)).until > now:
+            soon = None if math.isinf(hope.until) else hope.until - now
+            return Waking("failed", soon, hope.error, *bounds)
+        times = self._deps.store.wake_times.list(name)
+        expected = remaining(times, replicas, deployment.target, now, released=True, since=since)
+        return Waking("waking", expected, None, *bounds)
+
     def _given_back(self, deployment: Deployment) -> Failed | None:
-        """Where its machine was rented and is gone: waking it would take a new one, which a person decides on."""
+        """Where its machine is not known any more, and none may be rented in its place: a person must decide."""
         releases = self._deps.store.releases(deployment.name)
         release = next((one for one in releases if one.number == deployment.target), None)
         if release is None or release.spec.host == LOCAL:
@@ -117,6 +137,11 @@ class Wakes:
             with self._lock:
                 self._waited.discard(name)
             self.changed(name)
+
+
+def _lost_with_its_host(replica: Replica) -> bool:
+    """Whether it served until its machine was gone: its engine is not to blame."""
+    return replica.state is ReplicaState.FAILED and replica.ready_at is not None
 
 
 def _paused(name: str) -> Failed:

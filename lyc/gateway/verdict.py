@@ -75,7 +75,8 @@ def judge(waking: Waking, asked: Asked, now: float, ahead: tuple[int, int] | Non
             message = "There is no deployment of this name any more."
             return Refuse(404, "not_found", message, "invalid_request_error", retry_after=None)
         case "paused" | "failed":
-            return Refuse(503, f"deployment_{waking.state}", _why(waking), retry_after=STOPPED_FOR)
+            later = STOPPED_FOR if waking.expected is None else retry_after(waking)
+            return Refuse(503, f"deployment_{waking.state}", _why(waking), retry_after=later)
     not_before = asked.came + (LOOK_AGAIN_SECONDS if asked.tries > 1 else 0.0)
     if waking.replica and now >= not_before:
         return Replay(waking.replica)

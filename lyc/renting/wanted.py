@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lyc.records.deployment import Deployment, Replica, ReplicaState
 from lyc.records.rental import Rental, RentalState
@@ -12,13 +12,18 @@ READY_SECONDS = 1800.0
 """Default of `--ready-timeout`: fetching 140 GB at 100 MB/s takes 24 minutes."""
 GRACE_SECONDS = 600.0
 """So long a deployment whose time is up has to finish what runs."""
+SPARE_SECONDS = 300.0
+"""So long a machine on which nothing runs stays while its deployment serves elsewhere: the next burst may need it."""
+LEAST_SECONDS = 60.0
+"""So long one stays at least after the last of its replicas has ended."""
 _ENDED = frozenset({ReplicaState.STOPPED, ReplicaState.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Who may use machines. deploying: names of deployments that are being deployed just now. targets: by name, the
-    host of the release that shall serve. patience: by name, seconds that a machine may be without anything that serves.
+    """Who may use machines. deploying: names of deployments for which machines are being found just now. targets: by
+    name, the host of the release that shall serve; placed: further ones where it is, or is being brought. patience: by
+    name, seconds that a machine may be without anything that serves. desired: by name, replicas that there shall be.
     """
 
     deployments: Mapping[str, Deployment]
@@ -26,6 +31,8 @@ class Use:
     replicas: Sequence[Replica]
     deploying: Collection[str]
     patience: Mapping[str, float]
+    placed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    desired: Mapping[str, int] = field(default_factory=dict)
 
 
 def why_not(rental: Rental, use: Use, now: float) -> str | None:
@@ -48,12 +55,29 @@ def why_not(rental: Rental, use: Use, now: float) -> str | None:
         return None
     if deployment is None or deployment.stopping:
         return "down"
-    if rental.host is None or use.targets.get(rental.deployment) != rental.host:
+    name = rental.deployment
+    if rental.host is None or rental.host not in {use.targets.get(name), *use.placed.get(name, ())}:
         return "unused"
     if rental.notice_at is not None:
         return "taken-back"
     # A replica that was given up stays so until a person asks again; one that is about to be created is there soon.
     if any(one.state is ReplicaState.FAILED for one in mine):
         return "gave-up"
-    idle = now - max([rental.updated_at, *(one.updated_at for one in mine)])
-    return "unused" if idle > patience else None
+    ended = max([rental.updated_at, *(one.updated_at for one in mine)])
+    if use.desired.get(name, 1) == 0:
+        return "unused" if _idled(deployment, ended, now) else None
+    elsewhere = any(one.deployment == name and one.state is ReplicaState.READY for one in use.replicas)
+    return "unused" if now - ended > (SPARE_SECONDS if elsewhere else patience) else None
+
+
+def _idled(deployment: Deployment, ended: float, now: float) -> bool:
+    """Whether one that is at zero has been there for long enough: as long after its last request as its policy says, and
+    as long after the last of its replicas has ended (`ended`) as that is later than the stop of those.
+    """
+    policy = deployment.policy
+    if policy.idle_release is None:
+        return False
+    stopped = policy.idle_release - (policy.idle or 0.0)
+    last = deployment.scaler.last_request
+    due = ended + max(stopped, LEAST_SECONDS)
+    return now > (due if last is None else max(due, min(last, now) + policy.idle_release))

@@ -580,7 +580,7 @@ class World:
     # What must be true at rest.
 
     def wanted(self) -> list[Rental]:
-        use = use_of(self.store)
+        use = use_of(self.store, self.clock())
         rented = [one for one in self.store.rentals() if one.state is RentalState.RENTED]
         return [one for one in rented if why_not(one, use, self.clock()) is None]
 
