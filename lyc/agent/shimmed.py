@@ -47,6 +47,7 @@ class Seen:
     pid: int | None = None
     exit_code: int | None = None
     ended_at: float | None = None
+    rebooted: bool = False
 
 
 # -- one directory
@@ -84,13 +85,13 @@ def seen(directory: Path) -> Seen:
     record = read(directory / "process.json")
     if record is None:
         return Seen("absent")
-    pid = int(record["pid"])
+    pid, rebooted = int(record["pid"]), record["boot_id"] != boot_id()
     end = read(directory / "exit.json")
     if end is not None and end["pid"] == pid:
-        return Seen("exited", pid, int(end["code"]), float(end["at"]))
+        return Seen("exited", pid, int(end["code"]), float(end["at"]), rebooted)
     if lives(record) or _shim_lives(record, directory):
         return Seen("running", pid)
-    return Seen("exited", pid)  # killed together with its shim, or the machine went down: nobody saw how
+    return Seen("exited", pid, rebooted=rebooted)  # killed with its shim, or with the machine: nobody saw how
 
 
 def end(directory: Path, root: Path, grace: float) -> None:
@@ -247,5 +248,5 @@ class Look:
 
 def _status(folder: Folder, spec: Document) -> Document:
     now = seen(folder.path)
-    known = {"pid": now.pid, "exit_code": now.exit_code, "ended_at": now.ended_at}
+    known = {"pid": now.pid, "exit_code": now.exit_code, "ended_at": now.ended_at, "rebooted": now.rebooted}
     return document(folder.identity, spec, now.state, None, **known, gave_up=now.state == "exited")

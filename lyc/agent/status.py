@@ -42,8 +42,13 @@ def document(identity: str, spec: Document, state: str, record: Document | None,
     return {
         "id": identity, "state": state, "pid": number(record, "pid") or None, "exit_code": None, "ended_at": None,
         "port": spec.get("port"), "socket": spec.get("socket"), "starts": number(record, "starts") or 1,
-        "gave_up": False, "crash_loop": False,
+        "gave_up": False, "crash_loop": False, "rebooted": number(record, "starts") > 1 and _clean(record),
     } | known  # fmt: skip
+
+
+def _clean(record: Document | None) -> bool:
+    """Whether no crash came before its last start, as `lyc.agent.launch.crashes` counts them: it was a boot."""
+    return record is not None and record.get("crashes") == 0
 
 
 def settled(
@@ -59,11 +64,20 @@ def settled(
     return None
 
 
-def asked(identity: str, spec: Document, record: Document, end: Document | None, unit: Unit) -> Document:
-    """The status of a process that does not live. end: as `ended` left it, of this process or an earlier one."""
+def asked(
+    identity: str, spec: Document, record: Document, end: Document | None, unit: Unit,
+    *, rebooted: bool = False, going_down: bool = False,
+) -> Document:  # fmt: skip
+    """The status of a process that does not live. end: as `ended` left it, of this process or an earlier one.
+    rebooted: the record is of another boot. going_down: the machine is about to end, and starts it again if it comes
+    back.
+    """
     if record.get("state") == RUNS_ENGINE and unit.ending:
         return document(identity, spec, "running", record)
-    return _exited(identity, spec, record, end, unit)
+    found = _exited(identity, spec, record, end, unit)
+    if not found["crash_loop"] and (rebooted or going_down):
+        found |= {"rebooted": True, "gave_up": found["gave_up"] and not going_down}
+    return found
 
 
 def _exited(identity: str, spec: Document, record: Document, end: Document | None, unit: Unit) -> Document:
@@ -74,5 +88,5 @@ def _exited(identity: str, spec: Document, record: Document, end: Document | Non
         code = unit.exit_code  # its end could not be written down, on a full disk for example
     over = unit.over or record.get("state") == GAVE_UP
     looped = record.get("state") == GAVE_UP
-    known = {"pid": pid, "exit_code": code, "ended_at": at, "gave_up": over, "crash_loop": looped}
+    known = {"pid": pid, "exit_code": code, "ended_at": at, "gave_up": over, "crash_loop": looped, "rebooted": False}
     return document(identity, spec, "exited", record, **known)

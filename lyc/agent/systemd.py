@@ -17,6 +17,7 @@ from lyc.agent import cards
 from lyc.agent.answer import Refused
 from lyc.agent.folder import Document, Folder, forget_halves, lives, write
 from lyc.agent.root import ACCOUNT
+from lyc.agent.shim import boot_id
 from lyc.agent.status import Unit, asked, settled
 from lyc.agent.units import UNIT_PATH, container_drop_in, drop_in, drop_in_path, unit, wanted_path
 
@@ -157,9 +158,12 @@ class Look:
             if status is None and record is not None:
                 doubtful.append((folder, spec, record))
         shown = units([folder.identity for folder, _, _ in doubtful])
+        down = any(one.over for one in shown.values()) and going_down()
         for folder, spec, record in doubtful:
-            name = folder.identity
-            told[name].document = asked(name, spec, record, folder.end(), shown[name])
+            name, another = folder.identity, record.get("boot_id") != boot_id()
+            told[name].document = asked(
+                name, spec, record, folder.end(), shown[name], rebooted=another, going_down=down
+            )
         self._told = told
         return [told[folder.identity].document for folder, _ in found]
 
@@ -182,6 +186,11 @@ def units(identities: Sequence[str]) -> dict[str, Unit]:
         active, sub, job = words.get("ActiveState", ""), words.get("SubState", ""), words.get("Job", "")
         found[words.get("Id", "")] = Unit(active, sub, job not in ("", "0"), *numbers)
     return {identity: found.get(unit(identity), Unit()) for identity in identities}
+
+
+def going_down() -> bool:
+    """Whether the machine is about to end, or to boot anew: what runs is stopped for that."""
+    return call("is-system-running", check=False).stdout.strip() == "stopping"
 
 
 def _show(names: Sequence[str], properties: Sequence[str]) -> list[dict[str, str]]:

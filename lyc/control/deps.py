@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,7 +37,7 @@ class Deps:
 
     owner: id of this controller's home, hex digits. accounts: at providers of machines.
     supervisor: of this machine, for the gateway. sites: where engines run. hosts, upkeep: machines over SSH, as such.
-    clock: seconds since the epoch.
+    clock: seconds since the epoch; it may be set. steady: seconds of a clock that never is.
     """
 
     settings: Settings
@@ -51,3 +52,4 @@ class Deps:
     open_source: OpenSource
     clock: Callable[[], float]
     policy: Policy = field(default_factory=Policy)
+    steady: Callable[[], float] = time.monotonic

@@ -12,31 +12,36 @@ from typing import Any
 
 from lyc.control.deps import Deps
 from lyc.control.layout import attempt_directory, engine_key
+from lyc.control.probing import Probe
 from lyc.engines import reported, vllm
+from lyc.engines.coming import MUTE_SECONDS, UNANSWERED_SECONDS, Coming
 from lyc.engines.diagnosis import diagnose
 from lyc.engines.load import load
 from lyc.engines.progress import progress
 from lyc.engines.pulse import Pulse
-from lyc.errors import EngineFailed, NotFound
+from lyc.errors import EngineFailed, NotFound, Unreachable
 from lyc.records.deployment import Replica, ReplicaState
 from lyc.records.engine import EngineLoad, EngineProgress, Reported
+from lyc.records.host import LOCAL
+from lyc.records.process import ProcessStatus
 from lyc.rollout import Seen
 
 HEALTH_SECONDS = 2.0
-PROBE_SECONDS = 300.0
 PULSE_SECONDS = 2.0
 SURE_SECONDS = 60.0
 """For one short completion among those that run."""
 DIAGNOSED_LINES = 400
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+Z ")
-_TRANSIENT = frozenset({408, 429, 502, 503, 504})
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What one attempt of one replica has shown so far."""
+    """What one start of one attempt of one replica has shown so far; of its log, all starts of the attempt."""
 
     attempt: int
+    starts: int
+    coming: Coming
+    state: ReplicaState
     offset: int = 0
     rest: bytes = b""
     lines: list[str] = field(default_factory=list)
@@ -47,7 +52,15 @@ class _Memory:
     pulse: Pulse | None = None
     load: EngineLoad | None = None
     asked: threading.Thread | None = None
+    probe: Probe | None = None
     failure: EngineFailed | None = None
+
+    def restarted(self, starts: int, now: float) -> _Memory:
+        """Of the next start. Whoever still asks the former one writes into what is forgotten."""
+        return _Memory(
+            self.attempt, starts, Coming(now), self.state,
+            offset=self.offset, rest=self.rest, lines=self.lines, reported=self.reported,
+        )  # fmt: skip
 
 
 class Observer:
@@ -55,8 +68,9 @@ class Observer:
     may read `progress` and `load`.
 
     in_flight: requests at a replica as the gateway said last. passing: those that pass through the activator, of which
-    the gateway does not know the replica. pulse_clock: seconds, of a clock that is never set. sure:
-    seconds that an engine which seems to hang gets to prove that it does not.
+    the gateway does not know the replica. sent: requests that the gateway has ever sent to a replica. pulse_clock:
+    seconds, of a clock that is never set. sure: seconds that an engine which seems to hang gets to prove that it does
+    not. answered: called, by any thread, when a first completion came back.
     """
 
     def __init__(
@@ -68,8 +82,12 @@ class Observer:
         *,
         pulse_clock: Callable[[], float] = time.monotonic,
         sure: float = SURE_SECONDS,
+        sent: Callable[[str], int | None] = lambda _: None,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
         self._sure = sure
+        self._sent = sent
+        self._answered = answered
         self._deps = deps
         self._name = name
         self._active = in_flight
@@ -88,30 +106,51 @@ class Observer:
         return memory.load if memory else None
 
     def look(self, replica: Replica, task: str) -> Seen:
-        """One look, milliseconds long; in PROBING as long as the first answer takes. task: of the replica's plan."""
+        """One look, milliseconds long: what takes longer is asked beside it. task: of the replica's plan."""
         directory = attempt_directory(self._deps.settings, replica)
         try:
             status = self._deps.sites.site(replica.host).supervisor.status(directory)
         except NotFound:  # given back, or taken away: what ran there has ended with it
             return Seen("exited", failure=_host_gone(replica.host).document(), gave_up=True)
-        memory = self._memory.get(replica.id)
-        if memory is None or memory.attempt != replica.attempts:
-            memory = self._memory[replica.id] = _Memory(replica.attempts)
+        memory = self._remembered(replica, status)
         if replica.state in (ReplicaState.STOPPED, ReplicaState.FAILED):
             return Seen(status.state)
         self._read_log(memory, directory / "output.log")
         if status.state == "unknown":
+            memory.coming.begun(self._pulse_clock())
             return Seen("unknown", failure=status.error)
         if status.state == "absent":
             return Seen("absent")
         if status.state == "exited":
-            failure = self._diagnosed(memory, status.exit_code)
-            return Seen("exited", failure=failure, starts=status.starts, gave_up=status.crash_loop)
+            return self._ended(memory, replica, status)
         if status.starts > replica.starts:
-            memory.loading, memory.progress = False, None
-            failure = self._diagnosed(memory, None)
+            failure = None if status.rebooted else self._diagnosed(memory, None)
             return Seen("running", failure=failure, starts=status.starts)
         return self._look_closer(memory, replica, task)
+
+    def _remembered(self, replica: Replica, status: ProcessStatus) -> _Memory:
+        """What is known of this start; in another state it has the whole time again to get on."""
+        memory, now = self._memory.get(replica.id), self._pulse_clock()
+        if memory is None or memory.attempt != replica.attempts:
+            memory = _Memory(replica.attempts, status.starts, Coming(now), replica.state)
+        elif status.state == "running" and status.starts > memory.starts:
+            memory = memory.restarted(status.starts, now)
+        if memory.state is not replica.state:
+            memory.state, memory.probe = replica.state, None
+            memory.coming.begun(now)
+        self._memory[replica.id] = memory
+        return memory
+
+    def _ended(self, memory: _Memory, replica: Replica, status: ProcessStatus) -> Seen:
+        if not status.rebooted:
+            failure = self._diagnosed(memory, status.exit_code)
+            return Seen("exited", failure=failure, starts=status.starts, gave_up=status.crash_loop)
+        why = f"{replica.host} went down, and the engine with it"
+        if status.gave_up or replica.host == LOCAL:
+            error = EngineFailed("host-rebooted", why, why="it is started again", hint=f"lyc logs {self._name}")
+            return Seen("exited", failure=error.document(), starts=status.starts, rebooted=True)
+        hint = f"lyc hosts check {replica.host}"  # it starts the engine by itself, as soon as it is back
+        return Seen("unknown", failure=Unreachable("host-rebooting", why, hint=hint).document())
 
     def _diagnosed(self, memory: _Memory, exit_code: int | None) -> dict[str, object]:
         error = diagnose(memory.lines[-DIAGNOSED_LINES:], exit_code)
@@ -121,15 +160,43 @@ class Observer:
     def _look_closer(self, memory: _Memory, replica: Replica, task: str) -> Seen:
         """At one that runs."""
         if replica.state in (ReplicaState.STARTING, ReplicaState.LOADING):
-            return Seen("running", starts=replica.starts, loading=memory.loading, listening=self._healthy(replica))
+            return self._look_at_start(memory, replica)
         if replica.state is ReplicaState.PROBING:
-            return self._probe(replica, task)
+            return self._look_at_probe(memory, replica, task)
         if replica.state is ReplicaState.DRAINING:
             return Seen("running", starts=replica.starts, in_flight=self._in_flight(replica))
         if replica.state is ReplicaState.READY:
             failure = self._feel(memory, replica, task)
             return Seen("running", starts=replica.starts, failure=None if failure is None else failure.document())
         return Seen("running", starts=replica.starts)
+
+    def _look_at_start(self, memory: _Memory, replica: Replica) -> Seen:
+        listening = self._healthy(replica)
+        failure = None
+        if not listening and memory.coming.mute(self._pulse_clock()):
+            last = memory.progress.message if memory.progress else "nothing of its model yet"
+            failure = self._stuck(
+                "engine-mute",
+                f"the engine starts, but has said nothing new for {MUTE_SECONDS / 60:.0f} min",
+                f"the last of it: {last}",
+            ).document()
+        return Seen("running", starts=replica.starts, loading=memory.loading, listening=listening, failure=failure)
+
+    def _look_at_probe(self, memory: _Memory, replica: Replica, task: str) -> Seen:
+        """One real completion. It is asked for until it comes, is refused, or has taken too long."""
+        if memory.probe is None or (memory.probe.over() and not memory.probe.settled):
+            memory.probe = Probe(self._client(replica), replica.deployment, task, self._answered).start()
+        probe, failure = memory.probe, None
+        if probe.over():
+            failure = probe.failure
+        elif memory.coming.unanswered(self._pulse_clock()):
+            failure = self._stuck(
+                "engine-unproven",
+                f"the engine says that it is well, but owes its first answer for {UNANSWERED_SECONDS / 60:.0f} min",
+                "it was asked for two tokens",
+            )
+        document = None if failure is None else failure.document()
+        return Seen("running", starts=replica.starts, proven=probe.over() and probe.proven, failure=document)
 
     def _feel(self, memory: _Memory, replica: Replica, task: str) -> EngineFailed | None:
         """The pulse of one that serves: why it must be started anew, if it must."""
@@ -138,31 +205,37 @@ class Observer:
             return memory.failure
         memory.felt = now
         memory.load = self._loaded(replica)
-        memory.pulse = (memory.pulse or Pulse(now)).beat(memory.load, self._active(replica.id), now)
-        if memory.pulse.silent(now):
+        pulse = (memory.pulse or Pulse(now)).beat(memory.load, self._active(replica.id), now, self._sent(replica.id))
+        memory.pulse = pulse
+        if pulse.silent(now):
             memory.failure = self._stuck("engine-silent", "the engine runs, but its server answers nothing any more")
-        elif memory.pulse.stalled(now) and memory.asked is None:
-            memory.asked = threading.Thread(target=self._make_sure, args=(memory, replica, task), daemon=True)
+        elif (pulse.stalled(now) or pulse.barren(now)) and memory.asked is None:
+            arguments = (memory, replica, task, pulse.stalled(now))
+            memory.asked = threading.Thread(target=self._make_sure, args=arguments, daemon=True)
             memory.asked.start()
         return memory.failure
 
-    def _make_sure(self, memory: _Memory, replica: Replica, task: str) -> None:
+    def _make_sure(self, memory: _Memory, replica: Replica, task: str, stalled: bool) -> None:
+        """Ask it for a completion. stalled: it seemed to hang, so that no answer is an answer too."""
         import httpx  # noqa: PLC0415
 
         path, body = vllm.probe_request(replica.deployment, task)
         try:
-            answered = self._client(replica).post(path, json=body, timeout=self._sure).status_code < 500
-        except httpx.HTTPError:
-            answered = False
-        if answered:
+            status = self._client(replica).post(path, json=body, timeout=self._sure).status_code
+        except (httpx.HTTPError, RuntimeError):  # of a client that was closed meanwhile
+            status = None
+        if status is None and stalled:
+            memory.failure = self._stuck("engine-hung", "the engine takes requests and answers none")
+        elif status is not None and status >= 500:
+            what = f"the engine says that it is well, but refuses every request (HTTP {status})"
+            memory.failure = self._stuck("engine-refuses", what)
+        else:
             now = self._pulse_clock()
             memory.pulse = Pulse(now, memory.pulse.tokens if memory.pulse else 0)
             memory.asked = None
-        else:
-            memory.failure = self._stuck("engine-hung", "the engine takes requests and answers none")
 
-    def _stuck(self, ref: str, what: str) -> EngineFailed:
-        return EngineFailed(ref, what, why="it is started anew", hint=f"lyc logs {self._name}")
+    def _stuck(self, ref: str, what: str, why: str = "it is started anew") -> EngineFailed:
+        return EngineFailed(ref, what, why=why, hint=f"lyc logs {self._name}")
 
     def _loaded(self, replica: Replica) -> EngineLoad | None:
         import httpx  # noqa: PLC0415
@@ -202,14 +275,17 @@ class Observer:
             return
         memory.offset += len(data)
         *lines, memory.rest = (memory.rest + data).split(b"\n")
+        heard = []
         for raw in lines:
             line = _STAMP.sub("", raw.decode(errors="replace"))
-            memory.lines.append(line)
+            heard.append(line)
             memory.reported = reported.heard(memory.reported, line)
             found = progress(line)
             if found is not None:
                 memory.progress = found
                 memory.loading = memory.loading or found.stage != "import"
+        memory.coming.heard(heard, self._pulse_clock())
+        memory.lines += heard
         del memory.lines[: -2 * DIAGNOSED_LINES]
 
     def _client(self, replica: Replica) -> Any:
@@ -232,27 +308,6 @@ class Observer:
             return bool(self._client(replica).get(vllm.HEALTH_PATH, timeout=HEALTH_SECONDS).status_code == 200)
         except httpx.HTTPError:
             return False
-
-    def _probe(self, replica: Replica, task: str) -> Seen:
-        """One real completion: a healthy server can still die on its first request (a head size its kernels lack)."""
-        import httpx  # noqa: PLC0415
-
-        path, body = vllm.probe_request(replica.deployment, task)
-        try:
-            answer = self._client(replica).post(path, json=body, timeout=PROBE_SECONDS)
-        except httpx.HTTPError:
-            return Seen("running", starts=replica.starts)  # the next look sees whether the engine has died
-        if answer.status_code == 200:
-            return Seen("running", starts=replica.starts, proven=True)
-        if answer.status_code in _TRANSIENT:
-            return Seen("running", starts=replica.starts)
-        failure = EngineFailed(
-            "engine-probe-failed",
-            f"the engine started but refused its first request (HTTP {answer.status_code})",
-            why=answer.text[:500],
-            hint=f"lyc logs {self._name}",
-        )
-        return Seen("running", starts=replica.starts, failure=failure.document())
 
     def _in_flight(self, replica: Replica) -> int | None:
         status = self._deps.gateway.status()

@@ -71,7 +71,7 @@ def run(deps: Deps, claimed: int) -> None:
     gatekeeper = Gatekeeper(deps)
     reconciler = Reconciler(deps, gatekeeper)
     autoscaler = Autoscaler(deps, reconciler.load, reconciler.wake)
-    reconciler.in_flight = autoscaler.active
+    reconciler.in_flight, reconciler.sent = autoscaler.active, autoscaler.sent
     wakes = Wakes(deps, autoscaler)
     activator = Activator(activator_socket(deps.settings), wakes)
     wakes.changed = activator.changed

@@ -19,6 +19,7 @@ from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import attempt_directory, engine_key, gateway_process, replica_root
+from lyc.control.leaps import Leaps
 from lyc.control.observer import Observer
 from lyc.control.placing import devices_for
 from lyc.engines import compiled, vllm
@@ -27,7 +28,7 @@ from lyc.ports import Site
 from lyc.records.deployment import CONTAINER, ReleaseState, Replica, ReplicaState
 from lyc.records.engine import EngineLoad, EngineProgress, EngineTarget
 from lyc.records.process import ProcessSpec
-from lyc.rollout import Signal, Situation, decide, given_up, moved
+from lyc.rollout import Signal, Situation, decide, given_up, moved, shifted
 from lyc.rollout.actions import (
     Action,
     CreateReplica,
@@ -58,13 +59,18 @@ class Worker:
         name: str,
         in_flight: Callable[[str], int | None],
         passing: Callable[[], Mapping[str, int]],
+        *,
+        sent: Callable[[str], int | None],
     ) -> None:
         self._deps = deps
         self._gatekeeper = gatekeeper
         self._name = name
-        self._observer = Observer(deps, name, in_flight, passing)
-        self._acts = Acts(deps, name)
         self._wake = threading.Event()
+        self._observer = Observer(
+            deps, name, in_flight, passing, sent=sent, pulse_clock=deps.steady, answered=self._wake.set
+        )
+        self._leaps = Leaps(deps.clock, deps.steady)
+        self._acts = Acts(deps, name)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"reconcile-{name}", daemon=True)
 
@@ -129,6 +135,11 @@ class Worker:
                 self._deps.store.set_reported(self._name, release.number, self._observer.reported(replica))
 
     def _step(self, situation: Situation) -> bool:
+        if leap := self._leaps.found():
+            log.warning("the clock was set by %+.0f s: what is due is due as much later", leap)
+            for replica in situation.replicas:
+                self._deps.store.put_replica(shifted(replica, leap))
+            return True
         actions = decide(situation, self._deps.clock(), self._deps.policy)
         replicas = {replica.id: replica for replica in situation.replicas}
         for action in actions:
@@ -297,6 +308,7 @@ class Reconciler:
         self._workers: dict[str, Worker] = {}
         self._lock = threading.Lock()
         self.in_flight: Callable[[str], int | None] = lambda _: None
+        self.sent: Callable[[str], int | None] = lambda _: None
         self.passing: Callable[[], Mapping[str, int]] = dict
 
     def start(self) -> None:
@@ -310,7 +322,9 @@ class Reconciler:
         with self._lock:
             worker = self._workers.get(name)
             if worker is None or not worker.alive():
-                worker = self._workers[name] = Worker(self._deps, self._gatekeeper, name, self.in_flight, self.passing)
+                worker = self._workers[name] = Worker(
+                    self._deps, self._gatekeeper, name, self.in_flight, self.passing, sent=self.sent
+                )
                 worker.start()
         worker.wake()
 

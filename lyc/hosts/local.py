@@ -52,7 +52,7 @@ class LocalSupervisor:
     def status(self, directory: Path) -> ProcessStatus:
         """See `lyc.ports.Supervisor.status`."""
         now = shimmed.seen(directory)
-        return ProcessStatus(now.state, now.pid, now.exit_code, now.ended_at)
+        return ProcessStatus(now.state, now.pid, now.exit_code, now.ended_at, rebooted=now.rebooted)
 
     def stop(self, directory: Path, *, grace: float) -> None:
         """See `lyc.ports.Supervisor.stop`."""

@@ -40,7 +40,8 @@ class ProcessStatus:
     exit_code: negative = killed by that signal; None while running or when nobody saw the end (power cut). ended_at:
     seconds since the epoch. starts: how often its machine has started it by itself, after a crash or a boot; each is
     another process. gave_up: it ended, and its machine will not start it again; crash_loop: because it has died too
-    often. error: document of an error.
+    often. error: document of an error. rebooted: its machine itself went down or goes down, or its last start followed
+    that: neither was its own doing.
     """
 
     state: str
@@ -50,4 +51,5 @@ class ProcessStatus:
     starts: int = 1
     gave_up: bool = False
     crash_loop: bool = False
+    rebooted: bool = False
     error: dict[str, object] | None = None

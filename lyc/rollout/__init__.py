@@ -9,7 +9,7 @@ summarise   a deployment in one word            failures         what a death me
 from lyc.rollout.counts import desired, split
 from lyc.rollout.decide import decide
 from lyc.rollout.failures import given_up
-from lyc.rollout.moved import moved
+from lyc.rollout.moved import moved, shifted
 from lyc.rollout.preview import preview
 from lyc.rollout.situation import Policy, Seen, Situation
 from lyc.rollout.summary import summarise
@@ -27,6 +27,7 @@ __all__ = [
     "move",
     "moved",
     "preview",
+    "shifted",
     "split",
     "summarise",
     "words",

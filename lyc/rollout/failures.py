@@ -15,20 +15,24 @@ def unproven(release: Release | None) -> bool:
 
 
 def failing(replica: Replica, seen: Seen) -> bool:
-    """Whether its engine has just ended, was started again by its host, or answers no more."""
+    """Whether its engine has just ended, was started again by its host, or answers no more. To end with its host is no
+    failure of it.
+    """
     if replica.state not in COMING_OR_SERVING or replica.state in (ReplicaState.PENDING, ReplicaState.BACKOFF):
         return False
     if seen.process == "exited":
-        return True
+        return not seen.rebooted
     return seen.process == "running" and seen.failure is not None and replica.state is not ReplicaState.UNREACHABLE
 
 
 def ended(replica: Replica, seen: Seen, situation: Situation, now: float, policy: Policy) -> MoveReplica:
-    """A replica died unasked or must be started again: after a pause, or never."""
-    stable = replica.ready_at is not None and now - replica.ready_at >= policy.stable_after
+    """A replica died unasked or must be started again: after a pause, or never. One that was ready at a time that is
+    still to come, before the clock was set back, is given the benefit of the doubt.
+    """
+    stable = replica.ready_at is not None and not 0 <= now - replica.ready_at < policy.stable_after
     failures = 0 if stable else replica.failures
     given_up = seen.gave_up or unproven(situation.release(replica.release)) or failures >= policy.crash_limit
-    if given_up:
+    if given_up and not seen.rebooted:
         return MoveReplica(replica.id, Signal.GAVE_UP, seen.failure)
     pause = min(policy.backoff_first * 2**failures, policy.backoff_longest)
     signal = Signal.DIED if seen.process == "exited" else Signal.UNWELL

@@ -1,4 +1,6 @@
-"""A replica after a signal: its state by the table, and what the signal says beside it. Pure."""
+"""A replica after a signal: its state by the table, and what the signal says beside it; and after a clock was set.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from dataclasses import replace
 
 from lyc.records.deployment import Replica
 from lyc.rollout.actions import MoveReplica
-from lyc.rollout.transitions import Signal, move
+from lyc.rollout.transitions import ENDED, Signal, move
 
 
 def moved(old: Replica, action: MoveReplica, now: float) -> Replica:
@@ -31,3 +33,17 @@ def moved(old: Replica, action: MoveReplica, now: float) -> Replica:
         case Signal.PUT_BY:
             return replace(new, retry_at=action.until)
     return new
+
+
+def shifted(old: Replica, leap: float) -> Replica:
+    """What the store shall hold of it after the clock was set by so many seconds: what it waits for takes as long as it
+    would have. When it was made, and became ready, stay as they were.
+    """
+    if old.state in ENDED:
+        return old
+    return replace(
+        old,
+        updated_at=old.updated_at + leap,
+        retry_at=None if old.retry_at is None else old.retry_at + leap,
+        drain_deadline=None if old.drain_deadline is None else old.drain_deadline + leap,
+    )

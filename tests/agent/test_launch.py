@@ -62,7 +62,7 @@ def told(record: dict[str, object], ended: dict[str, object] | None, unit: Unit)
 def test_statuses() -> None:
     assert settled("a.1", SPEC, None, None, alive=False) == {
         "id": "a.1", "state": "absent", "pid": None, "exit_code": None, "ended_at": None, "port": 21000,
-        "socket": None, "starts": 1, "gave_up": False, "crash_loop": False,
+        "socket": None, "starts": 1, "gave_up": False, "crash_loop": False, "rebooted": False,
     }  # fmt: skip
     alive = settled("a.1", SPEC, RUNS, None, alive=True)
     assert alive is not None

@@ -27,6 +27,8 @@ from tests.replicas.stand_in import Home, write_model
 pytestmark = pytest.mark.slow
 EVERY = bool(os.environ.get("LYC_EVERY_POINT"))
 """Every point of every change is walked only where there is time for it."""
+GONE = 6
+"""Exit code of a verb whose controller went away."""
 STRIDE = 1 if EVERY else 5
 MORTAL = Path(__file__).with_name("mortal.py")
 
@@ -66,9 +68,21 @@ def engines(home: Home) -> list[int]:
     return found
 
 
+def look(home: Home) -> dict[str, Any]:
+    """The status of the deployment; asked again where its controller dies over the answer."""
+
+    def said() -> Any:
+        done = home.run("status", "chat", "--json", code=None)
+        assert done.returncode in (0, GONE), done.stderr
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    found: dict[str, Any] = wait_for(said, 60, "an answer")
+    return found
+
+
 def settled(home: Home) -> bool:
     """Whether nothing is under way."""
-    status = home.status("chat")
+    status = look(home)
     calm = all(one["state"] in ("ready", "stopped", "failed") for one in status["replica_list"])
     return calm and status["operation"] is None
 
@@ -112,13 +126,13 @@ def walked(home: Home, file: Path, change: Change, back: Change) -> int:
     while True:
         with mortal(home, file, at, after=bool(died % 2)) as process:
             change.do(home)
-            wait_for(lambda: change.done(home.status("chat")) and settled(home), 90, f"{change.name} at {at}")
+            wait_for(lambda: change.done(look(home)) and settled(home), 90, f"{change.name} at {at}")
             alive = process.poll() is None
-        home.status("chat")  # whoever comes next starts a controller that lives
-        wait_for(lambda: len(engines(home)) == ready(home.status("chat")), 30, f"one engine a replica at {at}")
-        assert change.done(home.status("chat")), (change.name, at)
+        look(home)  # whoever comes next starts a controller that lives
+        wait_for(lambda: len(engines(home)) == ready(look(home)), 30, f"one engine a replica at {at}")
+        assert change.done(look(home)), (change.name, at)
         back.do(home)
-        wait_for(lambda: back.done(home.status("chat")) and settled(home), 90, back.name)
+        wait_for(lambda: back.done(look(home)) and settled(home), 90, back.name)
         if alive:
             return died
         died, at = died + 1, at + STRIDE
@@ -134,7 +148,7 @@ def test_at_every_write(home: Home, tmp_path: Path, change: Change, back: Change
         pytest.skip("much as an update; LYC_EVERY_POINT=1 walks it too")
     home.deploy()
     back.do(home)
-    wait_for(lambda: back.done(home.status("chat")) and settled(home), 90, back.name)
+    wait_for(lambda: back.done(look(home)) and settled(home), 90, back.name)
     assert walked(home, tmp_path / "points", change, back) >= least // STRIDE
 
 
@@ -161,9 +175,9 @@ def test_a_wake_at_every_write(home: Home, tmp_path: Path) -> None:
     url, key = home.status("chat")["url"], home.key()
 
     def wake(home: Home) -> None:
-        wait_for(lambda: (home.status("chat"), burst(url, key, 3).perfect())[1], 60, "an answer")
+        wait_for(lambda: (look(home), burst(url, key, 3).perfect())[1], 60, "an answer")
 
     asleep = Change("sleep", lambda _: None, lambda status: ready(status) == 0)
     awake = Change("wake", wake, lambda _: True)
-    wait_for(lambda: asleep.done(home.status("chat")) and settled(home), 90, "sleep")
+    wait_for(lambda: asleep.done(look(home)) and settled(home), 90, "sleep")
     assert walked(home, tmp_path / "points", awake, asleep) >= 4 // STRIDE

@@ -18,12 +18,18 @@ def asleep(home: Home, name: str = "chat") -> bool:
     return all(one["state"] in ("stopped", "failed") for one in home.status(name)["replica_list"])
 
 
+def fall_asleep(home: Home) -> None:
+    """And once it has woken, it stays awake for as long as a test may look at it."""
+    wait_for(lambda: asleep(home), 60, "the deployment to fall asleep")
+    home.run("scale", "chat", "--idle", "10m")
+
+
 def test_from_zero_on_a_burst(home: Home) -> None:
     """Two hundred requests at once: none is lost, and one engine is started."""
     home.deploy("--min", "0", "--max", "1", "--idle", "2s")
     url, key = home.status("chat")["url"], home.key()
     assert home.json("ls")["deployments"][0]["state"] == "ready"
-    wait_for(lambda: asleep(home), 60, "the deployment to fall asleep")
+    fall_asleep(home)
     wait_for(lambda: not [pid for pid in home.pids() if "engine" in " ".join(_words(pid))], 30, "the engine's end")
     assert home.json("ls")["deployments"][0]["state"] == "idle"
     home.behave(load_delay=2)
@@ -53,7 +59,7 @@ def test_who_has_no_time_is_told_at_once(home: Home) -> None:
     home.behave(load_delay=1)
     home.deploy("--min", "0", "--idle", "2s")
     url, key = home.status("chat")["url"], home.key()
-    wait_for(lambda: asleep(home), 60, "the deployment to fall asleep")
+    fall_asleep(home)
     with httpx.Client(headers={"authorization": f"Bearer {key}", "x-lyc-wake-timeout": "0"}, timeout=20) as client:
         answer = client.post(f"{url}/chat/completions", json={"model": "chat", "messages": []})
         assert answer.status_code == 503

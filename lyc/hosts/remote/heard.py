@@ -121,6 +121,7 @@ def _known(said: Mapping[str, Any], now: float) -> Known:
     status = ProcessStatus(
         str(said["state"]), said.get("pid"), said.get("exit_code"), said.get("ended_at"),
         starts=int(said.get("starts") or 1), gave_up=bool(said.get("gave_up")), crash_loop=bool(said.get("crash_loop")),
+        rebooted=bool(said.get("rebooted")),
     )  # fmt: skip
     path = said.get("socket")
     return Known(status, now, said.get("port"), Path(path) if path else None)
