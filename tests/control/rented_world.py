@@ -10,7 +10,7 @@ import http.client
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,10 +19,13 @@ from urllib.parse import urlsplit
 import httpx
 from sqlalchemy import Connection, delete, event
 
+from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
+from lyc.control.expand_rented import Settled, check_limits
 from lyc.control.market import Market
-from lyc.control.operations import Unheard
+from lyc.control.operations import Talk, Unheard
 from lyc.control.placing import Found
+from lyc.control.rent_again import RentAgain
 from lyc.control.rentals import Rentals, Swept, use_of
 from lyc.control.rented import Question, RentedPlacing
 from lyc.control.renting import Pace, Renter
@@ -35,6 +38,7 @@ from lyc.records.model import Listing, ModelFacts, ModelRef, SourceFile, SourceK
 from lyc.records.operation import Operation, OperationKind, OperationState
 from lyc.records.plan import Accelerator
 from lyc.records.rental import Capabilities, Rental, RentalState
+from lyc.records.scaling import RELEASE_AFTER, ScalerState
 from lyc.records.secret import Secret
 from lyc.renting.transitions import OPEN
 from lyc.renting.wanted import why_not
@@ -391,6 +395,7 @@ class World:
     hosts: Reach = field(init=False)
     rentals: Rentals = field(init=False)
     renter: Renter = field(init=False)
+    again: RentAgain = field(init=False)
     deps: Deps = field(init=False)
     visits: int = 0
 
@@ -430,6 +435,9 @@ class World:
         self.renter = Renter(
             self.deps, self.rentals, Market(accounts, self.clock), Pace(ask=45.0, reach=20.0), pause=self._wait
         )
+
+        self.again = RentAgain(self.deps, self.renter, self.rent, lambda _: None)
+        self.again.begin = self._begin
 
     def _wait(self, seconds: float) -> None:
         """Somebody waits: the thread that looks after machines has its turn."""
@@ -513,6 +521,79 @@ class World:
         self.store.put_operation(operation)
         self._down(operation)
 
+    def fall_asleep(self, name: str = NAME) -> None:
+        """Nobody asks for it: its replicas end, and after a time its machine goes back."""
+        store, now = self.store, self.clock()
+        policy = replace(store.deployment(name).policy, minimum=0, idle_release=RELEASE_AFTER)
+        store.change_deployment(name, now, policy=policy, scaler=ScalerState(desired=0, last_request=now))
+        self.loop(name)
+        self.clock.pass_(RELEASE_AFTER + 1)
+        for _ in range(30):
+            self.visit()
+            if not store.rentals(deployment=name, open_only=True):
+                return
+            self.clock.pass_(self.shape.capabilities.settle / 4)
+        raise AssertionError(f"its machine does not go: {self.state()}")
+
+    def ask(self, name: str = NAME) -> None:
+        """A request comes: as the autoscaler, then the loop."""
+        found = self.store.find_deployment(name)
+        assert found is not None
+        scaler = ScalerState(desired=1, last_request=self.clock())
+        self.store.change_deployment(name, self.clock(), scaler=scaler)
+        for _ in range(3):
+            self.loop(name)
+
+    def loop(self, name: str = NAME) -> None:
+        """As the loop of a deployment does, with engines that are ready at once."""
+        store, now = self.store, self.clock()
+        found = store.find_deployment(name)
+        if found is None or found.target is None:
+            return
+        releases, replicas = store.releases(name), store.replicas(name)
+        count = self.again.wished(found, releases, replicas, wanted(found, now))
+        live = [one for one in replicas if one.state is ReplicaState.READY]
+        if not count:
+            for one in live:
+                store.put_replica(replace(one, state=ReplicaState.STOPPED, updated_at=now))
+        elif not live:
+            release = next(one for one in releases if one.number == found.target)
+            made = f"{name}-{release.number}-{len(replicas)}"
+            host = release.spec.host
+            store.put_replica(
+                Replica(made, name, release.number, host, ReplicaState.READY, now, now, "s", ready_at=now)
+            )
+
+    def _begin(self, kind: OperationKind, name: str, request: dict[str, object]) -> None:
+        identity = f"op-{len(self.store.operations(name))}-{self.clock.now}"
+        operation = Operation(identity, kind, name, request, OperationState.RUNNING, self.clock())
+        self.store.put_operation(operation)
+        self._expand(operation)
+
+    def _expand(self, operation: Operation) -> None:
+        """As `Operations` carries it out."""
+        failure: LycError | None = None
+        try:
+            self.again.run(operation, Unheard())
+        except LycError as error:
+            failure = error
+        self.store.put_operation(
+            replace(
+                operation,
+                state=OperationState.FAILED if failure else OperationState.SUCCEEDED,
+                finished_at=self.clock(),
+                error=failure.document() if failure else None,
+            )
+        )
+
+    def rent(self, release: Release, talk: Talk, cancelled: Callable[[], None], taken: Collection[str]) -> Settled:
+        """As `rent_for`, without weights."""
+        until = check_limits(self.deps, release)
+        spec = replace(release.spec, host=RENT)
+        question = Question(spec, MODEL, None, 0, taken=frozenset(taken), until=until)
+        placed = RentedPlacing(self.deps, self.renter, question, talk, cancelled).place()
+        return Settled(placed.host, placed.plan, "/m", None, "x")
+
     def _down(self, operation: Operation) -> None:
         store, name = self.store, operation.deployment
         store.change_deployment(name, self.clock(), stopping=True)
@@ -553,6 +634,8 @@ class World:
                 if not self.store.releases(operation.deployment):
                     self.store.remove_deployment(operation.deployment)
                 self.store.put_operation(replace(operation, state=OperationState.FAILED))
+            elif operation.kind is OperationKind.EXPAND:
+                self._expand(operation)
             else:
                 (self._deploy if deploys else self._down)(operation)
 

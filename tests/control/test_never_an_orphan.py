@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from lyc.records.deployment import ReleaseState
 from tests.control.rented_world import NAME, Front, Killed, Mishap, Point, World, served
 from tests.control.shapes import SHAPES
 
@@ -175,6 +176,65 @@ def test_a_create_goes_astray_and_the_controller_dies(front: Front, points: Poin
             world.rest()
             world.check()
             world.check_nothing_left()
+
+
+@pytest.fixture(scope="module")
+def wake(front: Front) -> tuple[Point, ...]:
+    """Points of a request for a deployment whose machine was given back."""
+    world = asleep(front)
+    world.wire.counting = True
+    world.ask()
+    assert len(world.cloud.ever) == 2
+    return tuple(world.wire.seen)
+
+
+def asleep(front: Front) -> World:
+    """Deployed, and given back since."""
+    world = World(front.shape, front)
+    assert world.deploy() is None
+    world.store.set_release_state(NAME, 1, ReleaseState.ACTIVE, at=world.clock())
+    world.fall_asleep()
+    return world
+
+
+def walk_wake(front: Front, mishap: Mishap) -> World:
+    """A request, a rest, a down and a sweep."""
+    world = asleep(front)
+    world.wire.mishaps, world.wire.counting = {mishap.point: mishap.kind}, True
+    alive(world, world.ask, resume=True)
+    world.wire.counting = False
+    for _ in range(4):  # the loops go on, and whoever asked asks again
+        world.rest()
+        world.ask()
+        world.clock.pass_(700)
+    world.rest()
+    world.check()
+    assert world.wire.happened == [mishap], "it never came to pass"
+    assert len(world.cloud.alive()) == 1, "it serves again"
+    world.down()
+    world.check_nothing_left()
+    return world
+
+
+@pytest.mark.parametrize("kind", ["before", "after"])
+def test_killed_while_it_rents_again(front: Front, wake: tuple[Point, ...], kind: str) -> None:
+    """One machine, whenever the controller dies."""
+    if not EVERY and front.name != "lyceum":
+        pytest.skip("as with lyceum; LYC_EVERY_POINT=1 walks it too")
+    for mishap in each(kind, wake):
+        with told(mishap):
+            assert len(walk_wake(front, mishap).cloud.ever) == 2
+
+
+def test_an_answer_is_lost_while_it_rents_again(front: Front, wake: tuple[Point, ...]) -> None:
+    """A machine of which nobody has heard in time goes, and another comes."""
+    if not EVERY and front.name != "lyceum":
+        pytest.skip("as with lyceum; LYC_EVERY_POINT=1 walks it too")
+    for kind in ("lost", "doubled", "delayed"):
+        for point in worth(wake):
+            if point.changes:
+                with told((point, kind)):
+                    assert len(walk_wake(front, Mishap(point, kind)).cloud.ever) <= 4
 
 
 @contextlib.contextmanager

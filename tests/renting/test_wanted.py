@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from lyc.records.deployment import Deployment, Replica, ReplicaState
 from lyc.records.rental import Rental, RentalState
-from lyc.renting.wanted import GRACE_SECONDS, READY_SECONDS, Use, why_not
+from lyc.records.scaling import ScalePolicy, ScalerState
+from lyc.renting.wanted import GRACE_SECONDS, READY_SECONDS, SPARE_SECONDS, Use, why_not
 from tests.renting.ledger_book import at, rental
 
 T = at("2026-11-20T10:00")
@@ -38,10 +40,56 @@ class Case:
     deploying: bool = False
     patience: float | None = None
     now: float = 10.0
+    desired: int | None = None
+    placed: tuple[str, ...] = ()
 
 
 ONE = rental()
+STOP, BACK = 900.0, 1800.0
+IDLE = replace(SERVES, policy=ScalePolicy(0, 1, idle=STOP, idle_release=BACK), scaler=ScalerState(0, last_request=T))
+ENDED = replica(ReplicaState.STOPPED, since=T + STOP)
+
+
+def idle(*, last: float | None = T, release: float | None = BACK, stop: float | None = STOP) -> Deployment:
+    policy = replace(IDLE.policy, idle=stop, idle_release=release)
+    return replace(IDLE, policy=policy, scaler=replace(IDLE.scaler, last_request=last))
+
+
+def zero(says: str | None, now: float, deployment: Deployment = IDLE, **more: Any) -> Case:
+    return Case(says, deployment=deployment, replicas=more.pop("replicas", (ENDED,)), now=now, desired=0, **more)
+
+
 CASES = {
+    "nobody has asked for half an hour": zero("unused", BACK + 1),
+    "nobody has asked for less": zero(None, BACK - 1),
+    "nobody has asked for less, and its patience is over": zero(None, BACK - 1, patience=60.0),
+    "it still runs, though nobody asks": zero(None, FAR, replicas=(READY,)),
+    "it is never given back": zero(None, FAR, idle(release=None)),
+    "it was paused only just now": zero(None, FAR + 1, replicas=(replica(ReplicaState.STOPPED, since=T + FAR),)),
+    "it was paused as long ago as it would have slept": zero(
+        "unused", FAR + BACK - STOP + 1, replicas=(replica(ReplicaState.STOPPED, since=T + FAR),)
+    ),
+    "it is given back as soon as it has stopped": zero("unused", STOP + 61, idle(release=STOP)),
+    "it has only just stopped": zero(None, STOP + 59, idle(release=STOP)),
+    "it is given back before it would have stopped": zero("unused", STOP + 61, idle(release=60.0)),
+    "it never stops by itself, but was paused": zero("unused", STOP + BACK + 1, idle(stop=None)),
+    "nobody has ever asked": zero("unused", BACK + 1, idle(last=None)),
+    "the clock was set back since the last request": zero(None, BACK + 1, idle(last=T + FAR)),
+    "it serves on another machine too": Case(
+        None, replicas=(replica(ReplicaState.READY, host="rent-02"),), desired=1, now=SPARE_SECONDS
+    ),
+    "it serves on another machine alone": Case(
+        "unused", replicas=(replica(ReplicaState.READY, host="rent-02"),), desired=1, now=SPARE_SECONDS + 1
+    ),
+    "it is one of several machines": Case(None, target="rent-02", placed=(HOST,), desired=2),
+    "it is one of several, and nothing runs there any more": Case(
+        "unused",
+        target="rent-02",
+        placed=(HOST,),
+        replicas=(STOPPED, replica(ReplicaState.READY, host="rent-02")),
+        desired=1,
+        now=SPARE_SECONDS + 1,
+    ),
     "it serves": Case(None),
     "it serves for ever": Case(None, now=FAR),
     "it has a reason already": Case("host-unfit", rental=replace(ONE, reason="host-unfit"), deploying=True),
@@ -105,5 +153,7 @@ def test_why_it_is_of_no_use(case: Case) -> None:
         replicas=case.replicas,
         deploying={NAME} if case.deploying else set(),
         patience={} if case.patience is None else {NAME: case.patience},
+        placed={NAME: case.placed} if case.placed else {},
+        desired={} if case.desired is None else {NAME: case.desired},
     )
     assert why_not(case.rental, use, T + case.now) == case.says
