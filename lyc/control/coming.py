@@ -1,20 +1,21 @@
-"""A release that comes up, as those see it who wait for it: its phases, and when the gateway has taken it."""
+"""A release that comes up, as those see it who wait for it: its phases, what fails it, and when the gateway has it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.operations import Talk
 from lyc.control.reconcile import Reconciler
-from lyc.errors import Failed
-from lyc.records.deployment import Replica, ReplicaState
+from lyc.errors import Failed, LycError, NotFound, from_document
+from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.rollout import Signal, moved
 from lyc.rollout.actions import MoveReplica
+from lyc.rollout.transitions import ENDED
 from lyc.store import Store
 
 WATCH_SECONDS = 0.1
@@ -66,6 +67,88 @@ class Steps:
             self._at += 1
             self._since = self._deps.clock()
             self._talk.phase(PhaseEvent(_PHASES[self._at][0], PhaseStatus.STARTED))
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What is waited for: that so many replicas of a release serve as `enough` says, of whom it is told the number that
+    is ready. replaced: ids of replicas that must have ended by then.
+    """
+
+    name: str
+    number: int
+    enough: Callable[[Deployment, Release, int], bool]
+    replaced: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Waits for releases. It decides nothing, so that it may be cut off and begun again."""
+
+    deps: Deps
+    gatekeeper: Gatekeeper
+    reconciler: Reconciler
+
+    def until(self, awaited: Awaited, talk: Talk) -> tuple[Deployment, list[Replica]]:
+        """Tell how it comes up until the gateway sends requests to it, or its deployment is paused. The deployment, and
+        the replicas of the release. Raises what failed it, Failed `superseded`, `taken-down`, `gateway-does-not-route`.
+        """
+        steps, waited, store = Steps(self.reconciler, self.deps, talk), threading.Event(), self.deps.store
+        while True:
+            deployment = self._deployment(awaited.name)
+            replicas = store.replicas(awaited.name)
+            mine = [one for one in replicas if one.release == awaited.number and one.id not in awaited.replaced]
+            try:
+                release = self._release(deployment, awaited.number)
+                _check(release, mine)
+            except LycError:
+                steps.close(PhaseStatus.FAILED)
+                raise
+            if deployment.paused:
+                steps.close(PhaseStatus.FAILED)
+                return deployment, mine
+            old = [one for one in replicas if one.id in awaited.replaced and one.state not in ENDED]
+            proven = release.state is not ReleaseState.PENDING
+            if proven and not old and awaited.enough(deployment, release, ready(mine)):
+                steps.finish()
+                wait_for_rotation(self.deps, self.gatekeeper, awaited.name, mine)
+                return deployment, mine
+            steps.show(mine)
+            waited.wait(WATCH_SECONDS)
+
+    def _deployment(self, name: str) -> Deployment:
+        try:
+            found = self.deps.store.deployment(name)
+        except NotFound:
+            raise taken_down(name) from None
+        if found.stopping:
+            raise taken_down(name)
+        return found
+
+    def _release(self, deployment: Deployment, number: int) -> Release:
+        name = deployment.name
+        release = next((one for one in self.deps.store.releases(name) if one.number == number), None)
+        if release is not None and release.state is ReleaseState.FAILED:
+            raise from_document(release.error or {})
+        if release is None or deployment.target != number:
+            other = f"release {deployment.target}" if deployment.target else "none"
+            raise Failed("superseded", f"release {number} of {name} gave way to {other}", hint=f"lyc releases {name}")
+        return release
+
+
+def _check(release: Release, mine: Sequence[Replica]) -> None:
+    """Raises why replicas of a release that has served were given up, where none is left that may yet come."""
+    given_up = [one for one in mine if one.state is ReplicaState.FAILED]
+    if release.state is not ReleaseState.PENDING and given_up and all(one.state in ENDED for one in mine):
+        raise from_document(given_up[-1].error or {})
+
+
+def ready(replicas: Sequence[Replica]) -> int:
+    return sum(one.state is ReplicaState.READY for one in replicas)
+
+
+def taken_down(name: str) -> Failed:
+    return Failed("taken-down", f"{name} was taken down meanwhile", hint="lyc ls")
 
 
 def wait_for_rotation(deps: Deps, gatekeeper: Gatekeeper, name: str, replicas: Iterable[Replica]) -> None:
