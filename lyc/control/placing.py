@@ -8,16 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lyc.control.deps import Deps
+from lyc.control.host_plans import held_on
 from lyc.control.kept import deploying, kept
 from lyc.control.residency import check_host
 from lyc.engines import architectures, options, quantization, speculative, versions
 from lyc.engines.preflight import Needs, preflight, refuse
 from lyc.engines.preflight_system import room
 from lyc.errors import Failed, LycError, NoFit, NotFound
-from lyc.planning.host import held, host_facts, plan, surge_fits
+from lyc.planning.host import host_facts, plan, surge_fits
 from lyc.planning.host import place as place_again
 from lyc.ports import Source
-from lyc.records.deployment import CONTAINER, DeploymentSpec, Release, Replica
+from lyc.records.deployment import CONTAINER, DeploymentSpec, Release, ReplicaState
 from lyc.records.host import ANY, LOCAL, Host, KnownHost, RemoteFacts
 from lyc.records.model import Listing, ModelFacts, Snapshot
 from lyc.records.plan import EngineBuild, HostFacts, Plan
@@ -28,6 +29,7 @@ from lyc.units import show_bytes
 REACHED_SECONDS = 600.0
 """So long it is believed what a host reaches: to ask where nothing answers would hold every deploy up."""
 AT_ONCE = 8
+_THERE = frozenset(ReplicaState) - ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Placing:
         check_host(self._deps, spec)
         host = self._site.probe.facts() if spec.host == LOCAL else self._looked_at(model, draft)
         planned = self._plan(model.facts, draft.facts if draft else None, host)
-        surge = surge_fits(planned, host, holding=self._held(lambda _: True)[0])
+        surge = surge_fits(planned, host, holding=held_on(self._deps.store, spec.host)[0])
         free = sum(card.memory_free for card in host.accelerators) or host.memory_available
         return Placed(spec.host, planned, surge, self._have(model) is not None, free)
 
@@ -147,46 +149,22 @@ class Placing:
         quantization.check(spec.quantization, facts, host, build)
         there = self._site.installer.distributions(build) if self._installed(build) else frozenset()
         speculative.check(spec.speculative, facts, draft, build, there)
-        taken, holders = self._held(lambda name: name != spec.name)
-        own, _ = self._held(lambda name: name == spec.name)
+        taken, holders = held_on(self._deps.store, spec.host, of=lambda name: name != spec.name)
+        own, _ = held_on(self._deps.store, spec.host, of=lambda name: name == spec.name)
         others = taken if spec.host != LOCAL else None  # here the engine takes the first cards, unless some are named
         planned = plan(
             spec, facts, host, draft=draft, build=build, freed=self._freed, taken=others, own=own, holders=holders
         )
         return dataclasses.replace(planned, task=_task(spec, facts))
 
-    def _held(self, which: Callable[[str], bool]) -> tuple[dict[int, int], dict[int, tuple[str, ...]]]:
-        """What replicas of those deployments hold of the cards of the host: see `held`."""
-        store = self._deps.store
-        running: list[tuple[str, Plan]] = []
-        for deployment in store.deployments():
-            if which(deployment.name):
-                plans = {release.number: release.plan for release in store.releases(deployment.name)}
-                replicas = [one for one in store.replicas(deployment.name) if one.host == self._spec.host]
-                running += [(deployment.name, its(plans[one.release], one)) for one in replicas if one.state in RUNNING]
-        return held(running)
 
-
-def its(planned: Plan, replica: Replica) -> Plan:
-    """The plan of a release as one of its replicas carries it out: with its own cards."""
-    return planned if replica.devices is None else dataclasses.replace(planned, devices=replica.devices)
-
-
-def devices_for(store: Store, release: Release) -> tuple[int, ...] | None:
-    """Cards for one more replica of a release: those of its plan, unless another replica has them already. Cards that
-    the user named are taken as they are.
+def devices_for(store: Store, release: Release, host: str, planned: Plan) -> tuple[int, ...] | None:
+    """Cards for one more replica of a release on a host, where `planned` is its plan: those of the plan, unless another
+    replica has them already. Cards that the user named are taken as they are.
     """
-    planned, host = release.plan, release.spec.host
     if planned.devices is None or host == LOCAL or release.spec.gpus is not None:
         return planned.devices
-    running = [
-        (deployment.name, its(one.plan, replica))
-        for deployment in store.deployments()
-        for one in store.releases(deployment.name)
-        for replica in store.replicas(deployment.name)
-        if (replica.release, replica.host) == (one.number, host) and replica.state not in ENDED
-    ]
-    taken, _ = held(running)
+    taken, _ = held_on(store, host, states=_THERE)
     try:
         facts = store.host(host).facts
     except NotFound:  # a rented machine that is gone: whoever is started there is told so
@@ -205,16 +183,8 @@ def beside(deps: Deps, release: Release) -> bool | None:
     if name != LOCAL and known is None:
         return None
     facts = deps.sites.site(name).probe.facts() if known is None else host_facts(name, known)
-    running = [
-        (deployment.name, its(one.plan, replica))
-        for deployment in store.deployments()
-        for one in store.releases(deployment.name)
-        for replica in store.replicas(deployment.name)
-        if (replica.release, replica.host) == (one.number, name) and replica.state in RUNNING
-    ]
-    taken, _ = held(running)
-    planned = dataclasses.replace(release.plan, devices=devices_for(store, release))
-    return surge_fits(planned, facts, holding=taken)
+    devices = devices_for(store, release, name, release.plan)
+    return surge_fits(dataclasses.replace(release.plan, devices=devices), facts, holding=held_on(store, name)[0])
 
 
 def place(
@@ -234,12 +204,31 @@ def place(
     if spec.host != ANY:
         return Placing(deps, spec, freed=freed, say=say).place(model, draft)
     names = [known.host.name for known in deps.store.hosts() if known.host.own or not own]
+    return place_among(deps, spec, names, model, draft, freed=freed, say=say)
+
+
+def place_among(
+    deps: Deps,
+    spec: DeploymentSpec,
+    names: Sequence[str],
+    model: Found,
+    draft: Found | None,
+    *,
+    freed: int,
+    say: Callable[[str], None],
+    like: Plan | None = None,
+) -> Placed:
+    """As `place` on the best of these hosts. like: a plan that serves already, and the new one stands in for: with the
+    same kind of engine.
+    """
     if not names:
         raise NoFit("no-host-fits", "no host is known", where="--host any", hint="lyc hosts add user@box")
 
     def tried(name: str) -> Placed | LycError:
         try:
-            return Placing(deps, dataclasses.replace(spec, host=name), freed=freed, say=say).place(model, draft)
+            found = Placing(deps, dataclasses.replace(spec, host=name), freed=freed, say=say).place(model, draft)
+            _alike(found, like)
+            return found
         except LycError as error:
             return error
 
@@ -256,6 +245,15 @@ def place(
         )
     serving = {one.host for one in deps.store.replicas(spec.name) if one.state in RUNNING}
     return max(fitting, key=lambda one: (one.host in serving, one.holds, one.surge, one.free))
+
+
+def _alike(found: Placed, like: Plan | None) -> None:
+    if like is not None and found.plan.engine.on_cpu != like.engine.on_cpu:
+        raise NoFit(
+            "other-kind-of-engine",
+            f"{found.host} has {'no GPU' if found.plan.engine.on_cpu else 'GPUs'}",
+            why=f"the others of its kind run on {like.accelerator}",
+        )
 
 
 def _task(spec: DeploymentSpec, facts: ModelFacts) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lyc.control.deps import Deps
 from lyc.control.operations import Talk
-from lyc.control.placing import Found, Placed, place
+from lyc.control.placing import Found, Placed, place, place_among
 from lyc.control.rented import Question, RentedPlacing
 from lyc.control.renting import Renter
 from lyc.control.residency import check_here
@@ -105,24 +105,46 @@ class Preparation:
             self._talk.warn(warning)
         return Prepared(spec, model, draft, placed.plan, placed.surge, self._digest(model, draft, placed.plan))
 
+    def decide_among(self, hosts: Sequence[str], like: Plan) -> Prepared:
+        """As `decide`, on the best of these hosts. like: the plan of a release that goes there too; see `place_among`.
+        Raises NoFit `no-host-fits` with the reason of each.
+        """
+        model, draft = self._found()
+        with self._talk.during(Phase.INSPECT) as said:
+            placed = place_among(
+                self._deps, self._spec, hosts, model, draft, freed=self._freed, say=self._talk.warn, like=like
+            )
+            said.append(_describe(model.facts, placed))
+        self._spec = spec = dataclasses.replace(self._spec, host=placed.host)
+        return Prepared(spec, model, draft, placed.plan, placed.surge, self._digest(model, draft, placed.plan))
+
     def inspected(self) -> ModelFacts:
         """What the model is; nothing is planned, and nothing is said of where it could go."""
         return self._inspected()[0].facts
 
     def _inspected(self) -> tuple[Found, Found | None, Placed | None]:
         """The model and its draft, and where they go unless that is to be rented."""
-        spec, wish = self._spec, self._spec.speculative
-        check_here(self._deps, spec, self._credentials)
-        with self._talk.during(Phase.RESOLVE, spec.model) as said:
-            model_source, model_listing = self._resolve(spec.model)
-            drafts = self._resolve(wish.model) if wish and wish.model else None
-            said.append(f"{model_listing.ref} {_short(model_listing.ref)} {show_bytes(model_listing.size)}".strip())
+        model_source, model_listing, drafts = self._resolved()
         with self._talk.during(Phase.INSPECT) as said:
             model = self._inspect(model_source, model_listing)
             draft = self._inspect(*drafts) if drafts else None
-            placed = self._place(model, draft) if spec.host != RENT else None
+            placed = self._place(model, draft) if self._spec.host != RENT else None
             said.append(_describe(model.facts, placed))
         return model, draft, placed
+
+    def _found(self) -> tuple[Found, Found | None]:
+        """The model and its draft."""
+        source, listing, drafts = self._resolved()
+        return self._inspect(source, listing), self._inspect(*drafts) if drafts else None
+
+    def _resolved(self) -> tuple[Source, Listing, tuple[Source, Listing] | None]:
+        spec, wish = self._spec, self._spec.speculative
+        check_here(self._deps, spec, self._credentials)
+        with self._talk.during(Phase.RESOLVE, spec.model) as said:
+            source, listing = self._resolve(spec.model)
+            drafts = self._resolve(wish.model) if wish and wish.model else None
+            said.append(f"{listing.ref} {_short(listing.ref)} {show_bytes(listing.size)}".strip())
+        return source, listing, drafts
 
     def _place(self, model: Found, draft: Found | None) -> Placed:
         return place(self._deps, self._spec, model, draft, freed=self._freed, say=self._talk.warn)
@@ -181,9 +203,13 @@ class Preparation:
         here = self._deps.sites.site(LOCAL).cache.have(listing)
         return Found(source, listing, inspect(listing, reader(source, listing, here)))
 
-    def _digest(self, model: Found, draft: Found | None, planned: Plan) -> str:
+    def digest(self, prepared: Prepared, spec: DeploymentSpec) -> str:
+        """That of what was prepared, if `spec` had been written: it may say less than what was asked for here."""
+        return self._digest(prepared.model, prepared.draft, prepared.plan, spec)
+
+    def _digest(self, model: Found, draft: Found | None, planned: Plan, spec: DeploymentSpec | None = None) -> str:
         """Over everything that distinguishes releases: the spec, what its references point at now, and the engine."""
-        written = dataclasses.asdict(self._spec)
+        written = dataclasses.asdict(spec or self._spec)
         del written["rent"]  # it says which machine may be taken; which one was is in the host's name
         del written["scale"]  # how many there are makes no other release
         written |= {

@@ -16,6 +16,8 @@ from lyc.control.come_up import ComeUp
 from lyc.control.deploy import Deployer
 from lyc.control.deps import Deps
 from lyc.control.down import Remover
+from lyc.control.expand_rented import RentsFor
+from lyc.control.expanding import Expander
 from lyc.control.feed import Feed
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.home import watched
@@ -25,8 +27,9 @@ from lyc.control.keys import Keys
 from lyc.control.layout import activator_socket
 from lyc.control.limits import Limits
 from lyc.control.market import Market
-from lyc.control.operations import Operations
+from lyc.control.operations import Operations, Work
 from lyc.control.reconcile import Reconciler
+from lyc.control.rent_again import HOME, RentAgain
 from lyc.control.rentals import Rentals
 from lyc.control.renting import Renter
 from lyc.control.server import Parts, build
@@ -65,21 +68,43 @@ def listen(path: Path) -> socket.socket:
     return server
 
 
+def _scaling(deps: Deps, reconciler: Reconciler) -> tuple[Autoscaler, Wakes, Activator]:
+    """Who decides how many there are, who wakes them, and where requests wait meanwhile: each hears of the others."""
+    autoscaler = Autoscaler(deps, reconciler.load, reconciler.wake)
+    wakes = Wakes(deps, autoscaler)
+    activator = Activator(activator_socket(deps.settings), wakes)
+    wakes.changed = activator.changed
+    reconciler.in_flight, reconciler.sent = autoscaler.active, autoscaler.sent
+    autoscaler.held, autoscaler.arrived = activator.held, activator.arrived
+    autoscaler.passing = reconciler.passing = activator.passing
+    return autoscaler, wakes, activator
+
+
+def _renting_again(deps: Deps, renter: Renter, reconciler: Reconciler, wakes: Wakes) -> RentAgain:
+    """Asked by the loops, and by whoever wakes a deployment."""
+    found = RentAgain(deps, renter, RentsFor(deps, renter), reconciler.wake)
+    reconciler.wished, wakes.rent_again = found.wished, found
+    return found
+
+
+def _expanding(deps: Deps, renter: Renter, reconciler: Reconciler, again: RentAgain) -> tuple[Expander, Work]:
+    """Who finds one more host for a release, and the work of both operations that bring one somewhere."""
+    expander = Expander(deps, renter, RentsFor(deps, renter), reconciler.wake)
+    reconciler.expand = expander.look_for
+    return expander, lambda one, talk: (again if one.request.get(HOME) else expander).run(one, talk)
+
+
 def run(deps: Deps, claimed: int) -> None:
     """Serve until told to stop. The caller has set the umask. claimed: what `claim` gave."""
     private_run_dir(deps.settings)
     gatekeeper = Gatekeeper(deps)
     reconciler = Reconciler(deps, gatekeeper)
-    autoscaler = Autoscaler(deps, reconciler.load, reconciler.wake)
-    reconciler.in_flight, reconciler.sent = autoscaler.active, autoscaler.sent
-    wakes = Wakes(deps, autoscaler)
-    activator = Activator(activator_socket(deps.settings), wakes)
-    wakes.changed = activator.changed
-    autoscaler.held, autoscaler.arrived = activator.held, activator.arrived
-    autoscaler.passing = reconciler.passing = activator.passing
+    autoscaler, wakes, activator = _scaling(deps, reconciler)
     feed = Feed(deps.store, deps.clock)
     rentals, market = Rentals(deps), Market(deps.accounts, deps.clock)
     renter = Renter(deps, rentals, market)
+    rent_again = _renting_again(deps, renter, reconciler, wakes)
+    expander, expand = _expanding(deps, renter, reconciler, rent_again)
     deployer = Deployer(deps, gatekeeper, reconciler, renter)
     come_up = ComeUp(deps, gatekeeper, reconciler).run
     work = {
@@ -88,8 +113,10 @@ def run(deps: Deps, claimed: int) -> None:
         OperationKind.ROLLBACK: come_up,
         OperationKind.RESTART: come_up,
         OperationKind.RESUME: come_up,
+        OperationKind.EXPAND: expand,
     }
     operations = Operations(deps, feed, work)
+    rent_again.begin = expander.begin = operations.begin
     rentals.limits = Limits(
         deps, lambda name: operations.begin(OperationKind.DOWN, name, {"drain_timeout": 30.0, "written": True})
     )

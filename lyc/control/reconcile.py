@@ -10,28 +10,30 @@ import logging
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lyc.control import waketimes
 from lyc.control.acts import Acts
 from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
+from lyc.control.engine_process import process_of
 from lyc.control.gatekeeper import Gatekeeper
-from lyc.control.layout import attempt_directory, engine_key, gateway_process, replica_root
+from lyc.control.host_plans import plan_on
+from lyc.control.layout import attempt_directory, gateway_process, replica_root
 from lyc.control.leaps import Leaps
 from lyc.control.observer import Observer
+from lyc.control.places import Places
 from lyc.control.placing import devices_for
-from lyc.engines import compiled, vllm
-from lyc.errors import EngineFailed, LycError, NotFound, Unreachable
-from lyc.ports import Site
-from lyc.records.deployment import CONTAINER, ReleaseState, Replica, ReplicaState
-from lyc.records.engine import EngineLoad, EngineProgress, EngineTarget
-from lyc.records.process import ProcessSpec
+from lyc.errors import LycError, NotFound, Unreachable
+from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
+from lyc.records.engine import EngineLoad, EngineProgress
+from lyc.records.host import LOCAL
 from lyc.rollout import Signal, Situation, decide, given_up, moved, shifted
 from lyc.rollout.actions import (
     Action,
     CreateReplica,
+    Expand,
     MoveReplica,
     RemoveDeployment,
     Retarget,
@@ -46,6 +48,10 @@ log = logging.getLogger(__name__)
 BUSY_SECONDS = 0.1
 IDLE_SECONDS = 0.5
 KEPT_DEAD = 5
+LookFor = Callable[[str, int], str]
+"""Begins to look for one more host for a release of a deployment; how that went."""
+Wished = Callable[[Deployment, Sequence[Release], Sequence[Replica], int], int]
+"""How many of the replicas that are desired there may be now."""
 _STEADY = frozenset({ReplicaState.READY}) | ENDED
 
 
@@ -57,20 +63,25 @@ class Worker:
         deps: Deps,
         gatekeeper: Gatekeeper,
         name: str,
+        *,
         in_flight: Callable[[str], int | None],
         passing: Callable[[], Mapping[str, int]],
-        *,
         sent: Callable[[str], int | None],
+        wished: Wished,
+        expand: LookFor,
     ) -> None:
         self._deps = deps
         self._gatekeeper = gatekeeper
         self._name = name
+        self._wished = wished
+        self._expand = expand
         self._wake = threading.Event()
         self._observer = Observer(
             deps, name, in_flight, passing, sent=sent, pulse_clock=deps.steady, answered=self._wake.set
         )
         self._leaps = Leaps(deps.clock, deps.steady)
         self._acts = Acts(deps, name)
+        self._places = Places(deps, name, self._wake.set)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"reconcile-{name}", daemon=True)
 
@@ -124,8 +135,9 @@ class Worker:
             return None
         rentals = store.rentals(deployment=self._name, open_only=True)
         leaving = frozenset(one.host for one in rentals if one.host is not None and one.notice_at is not None)
-        desired = wanted(deployment, self._deps.clock())
-        return Situation(deployment, tuple(store.releases(self._name)), replicas, seen, leaving, desired=desired)
+        releases = tuple(store.releases(self._name))
+        desired = self._wished(deployment, releases, replicas, wanted(deployment, self._deps.clock()))
+        return self._places.complete(Situation(deployment, releases, replicas, seen, leaving, desired=desired))
 
     def _remember_reported(self, situation: Situation) -> None:
         """Store once per release what its engine said of its memory, to be held against the forecast."""
@@ -151,8 +163,10 @@ class Worker:
         """How it ended, for the journal."""
         store, now = self._deps.store, self._deps.clock()
         match action:
-            case CreateReplica(release):
-                self._create(release, situation, now)
+            case CreateReplica(release, host):
+                self._create(release, host, situation, now)
+            case Expand(release):
+                return self._expand(self._name, release)
             case MoveReplica():
                 self._move(action, replicas, now)
             case StartProcess(identity):
@@ -174,15 +188,17 @@ class Worker:
         if action.state is ReleaseState.ACTIVE and not action.back:
             self._deps.store.change_deployment(self._name, now, error=None)
 
-    def _create(self, number: int, situation: Situation, now: float) -> None:
-        release = situation.release(number)
+    def _create(self, number: int, host: str | None, situation: Situation, now: float) -> None:
+        release, store = situation.release(number), self._deps.store
+        host = host or (release.spec.host if release else LOCAL)
+        planned = plan_on(release, host, store.placements.list(self._name)) if release else None
         token = secrets.token_hex(3)
         identity = f"{self._name}-{number}-{token}"
-        self._deps.store.put_replica(
+        store.put_replica(
             Replica(
-                identity, self._name, number, release.spec.host if release else "local", ReplicaState.PENDING, now, now,
+                identity, self._name, number, host, ReplicaState.PENDING, now, now,
                 socket=str(self._deps.settings.socket(f"r-{secrets.token_hex(6)}")),
-                devices=devices_for(self._deps.store, release) if release else None,
+                devices=devices_for(store, release, host, planned) if release and planned else None,
             )
         )  # fmt: skip
 
@@ -209,7 +225,7 @@ class Worker:
     def _start(self, replica: Replica, situation: Situation, replicas: dict[str, Replica]) -> str:
         try:
             site = self._deps.sites.site(replica.host)
-            site.supervisor.start(self._process(replica, situation, site))
+            site.supervisor.start(process_of(self._deps, replica, situation.release(replica.release), site))
         except Unreachable as error:  # when its host answers again it is found absent, and started then
             log.warning("starting %s: %s", replica.id, error)
             return error.ref
@@ -227,41 +243,6 @@ class Worker:
             log.warning("stopping %s: %s", replica.id, error)
             return error.ref
         return "done"
-
-    def _process(self, replica: Replica, situation: Situation, site: Site) -> ProcessSpec:
-        release = situation.release(replica.release)
-        model = site.cache.use(release.snapshot) if release else None
-        if release is None or model is None:
-            raise EngineFailed(
-                "weights-missing",
-                f"the weights of {self._name} are no longer in the cache of {site.name}",
-                hint=f"fetch them again: lyc deploy {release.model if release else '…'} --name {self._name}",
-            )
-        plan, contained = release.plan, release.spec.runtime == CONTAINER
-        directory = attempt_directory(self._deps.settings, replica)
-        socket = Path(replica.socket)
-        socket.unlink(missing_ok=True)
-        shared = site.compiled / plan.engine.id
-        command = vllm.command(
-            plan,
-            EngineTarget(
-                bin_dir=None if contained else site.installer.install(plan.engine, log.info),
-                work_dir=site.folder(directory),
-                model_path=model,
-                socket=site.socket(socket),
-                served_name=self._name,
-                key=engine_key(self._deps.settings, self._name),
-                draft_path=Path(plan.speculative_model) if plan.speculative_model else None,
-                cache_dir=shared,
-                own_cache_dir=compiled.folder(shared, release.snapshot, plan),
-            ),
-            site.environ,
-        )
-        return ProcessSpec(
-            replica.id, directory, command.argv, command.env, command.files,
-            socket=socket, devices=() if contained and plan.engine.on_cpu else replica.devices,
-            image=release.spec.image,
-        )  # fmt: skip
 
     def _prune(self) -> None:
         """Forget dead replicas beyond the last few, whose logs may still be asked for."""
@@ -310,6 +291,8 @@ class Reconciler:
         self.in_flight: Callable[[str], int | None] = lambda _: None
         self.sent: Callable[[str], int | None] = lambda _: None
         self.passing: Callable[[], Mapping[str, int]] = dict
+        self.wished: Wished = lambda _deployment, _releases, _replicas, desired: desired
+        self.expand: LookFor = lambda _name, _release: "nobody looks"
 
     def start(self) -> None:
         """Adopt what runs, kill what runs but is not known."""
@@ -323,7 +306,14 @@ class Reconciler:
             worker = self._workers.get(name)
             if worker is None or not worker.alive():
                 worker = self._workers[name] = Worker(
-                    self._deps, self._gatekeeper, name, self.in_flight, self.passing, sent=self.sent
+                    self._deps,
+                    self._gatekeeper,
+                    name,
+                    in_flight=self.in_flight,
+                    passing=self.passing,
+                    sent=self.sent,
+                    wished=self.wished,
+                    expand=self.expand,
                 )
                 worker.start()
         worker.wake()

@@ -45,24 +45,24 @@ def replica(store: Store, number: int, state: ReplicaState, devices: tuple[int, 
 
 def test_each_replica_has_cards_of_its_own(store: Store) -> None:
     made = release(store)
-    assert devices_for(store, made) == (0,)
+    assert devices_for(store, made, "box", made.plan) == (0,)
     replica(store, 1, ReplicaState.PENDING, (0,))
-    second = devices_for(store, made)
+    second = devices_for(store, made, "box", made.plan)
     assert second in ((1,), (2,))
     replica(store, 2, ReplicaState.READY, second)
-    assert {0, *(second or ()), *(devices_for(store, made) or ())} == {0, 1, 2}
+    assert {0, *(second or ()), *(devices_for(store, made, "box", made.plan) or ())} == {0, 1, 2}
 
 
 def test_cards_of_one_that_has_ended_are_free(store: Store) -> None:
     made = release(store)
     replica(store, 1, ReplicaState.FAILED, (0,))
-    assert devices_for(store, made) == (0,)
+    assert devices_for(store, made, "box", made.plan) == (0,)
 
 
 def test_cards_that_the_user_named_are_taken_as_they_are(store: Store) -> None:
     made = release(store, gpus=(0,))
     replica(store, 1, ReplicaState.READY, (0,))
-    assert devices_for(store, made) == (0,)
+    assert devices_for(store, made, "box", made.plan) == (0,)
 
 
 def test_they_are_kept_with_the_replica(store: Store) -> None:
