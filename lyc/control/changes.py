@@ -16,7 +16,7 @@ from lyc.control.acts import subject
 from lyc.control.autoscale import wanted
 from lyc.control.coming import put_by
 from lyc.control.deps import Deps
-from lyc.control.idling import steps_of
+from lyc.control.idling import own, steps_of
 from lyc.control.placing import beside
 from lyc.control.reconcile import Reconciler
 from lyc.control.return_to import previous, returnable
@@ -27,7 +27,7 @@ from lyc.rollout import Signal, Situation, given_up, preview, words
 from lyc.rollout.actions import Action, MoveReplica
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds
-from lyc.spec.scale import check_policy, check_steps
+from lyc.spec.scale import check_policy, check_steps, with_machines
 from lyc.units import show_duration
 
 USER = "user"
@@ -81,6 +81,8 @@ class Changes:
                     steps=steps_of(self._store, target.spec.host, target.plan),
                     where=_flag,
                 )
+            if target is not None and not own(self._store, target.spec.host):
+                policy = with_machines(policy)
             what = _differences(before, policy)
             low, high = bounds(policy, now)
             desired = max(low, min(high, deployment.scaler.desired))

@@ -35,7 +35,7 @@ from lyc.rollout import given_up
 from lyc.rollout.transitions import RUNNING
 from lyc.scaling import bounds
 from lyc.spec.model_ref import parse_model
-from lyc.spec.scale import IdleSteps, check_steps, policy_of, steps_for
+from lyc.spec.scale import IdleSteps, check_steps, policy_of, steps_for, with_machines
 from lyc.spec.settings import CREDENTIALS
 
 _SPEC = TypeAdapter(DeploymentSpec)
@@ -100,6 +100,7 @@ class Deployer:
         found = store.deployment(spec.name)
         steps = steps_of(store, spec.host, plan)
         policy = policy_of(spec, found.policy if store.releases(spec.name) else None, steps)
+        policy = policy if own(store, spec.host) else with_machines(policy)
         low, high = bounds(policy, now)
         desired = max(1, low, min(high, found.scaler.desired))
         store.change_deployment(

@@ -69,7 +69,10 @@ def rent_for(
     Raises Failed `budget-spent`, `time-is-up`, `weights-changed`, and what a deploy raises: NoFit `no-capacity` …
     """
     until = check_limits(deps, release)
-    spec = replace(release.spec, model=release.model, host=RENT)
+    gpu = "cpu" if release.plan.engine.on_cpu else release.spec.gpu
+    # With a context as long: who sends as much as ever must not be refused by another machine.
+    wish = replace(release.spec, gpu=gpu, max_model_len=release.plan.max_model_len)
+    spec = replace(wish, model=release.model, host=RENT)
     credentials = kept_credentials(deps.settings, release.deployment)
     preparation = Preparation(deps, renter, spec, credentials, talk, freed=0, taken=frozenset(taken), until=until)
     prepared = preparation.decide(cancelled)
@@ -87,7 +90,8 @@ def rent_for(
         raise
     draft = Path(provided.draft.path) if provided.draft else None
     plan = replace(prepared.plan, speculative_model=str(draft) if draft else None)
-    return Settled(prepared.spec.host, plan, str(provided.model.path), provided.image, prepared.digest, prepared.surge)
+    digest = preparation.digest(prepared, replace(release.spec, host=prepared.spec.host))
+    return Settled(prepared.spec.host, plan, str(provided.model.path), provided.image, digest, prepared.surge)
 
 
 def check_limits(deps: Deps, release: Release) -> float | None:

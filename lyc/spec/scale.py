@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from lyc.errors import LycError, SpecError
 from lyc.records.deployment import DeploymentSpec
+from lyc.records.host import RENT
 from lyc.records.scaling import DOZE_AFTER, RELEASE_AFTER, ScalePolicy, ScheduleRule
 from lyc.spec.schedule import parse_schedule
 from lyc.units import parse_duration
@@ -103,6 +104,14 @@ def policy_of(spec: DeploymentSpec, before: ScalePolicy | None = None, steps: Id
         idle_release=_step(wish.idle_release, before, policy.idle_release, steps, usual.release),
         hosts=policy.hosts if wish.hosts is None else wish.hosts,
     )
+
+
+def with_machines(policy: ScalePolicy) -> ScalePolicy:
+    """The policy of a deployment on a rented machine: where it may have several replicas, and no host is named for it,
+    one more machine is rented for each that has no room.
+    """
+    most = max([policy.maximum, *(rule.maximum for rule in policy.schedule if rule.maximum is not None)])
+    return replace(policy, hosts=(RENT,) if most > 1 else ()) if policy.hosts in ((), (RENT,)) else policy
 
 
 def _step(
