@@ -211,7 +211,9 @@ class Observer:
             memory.failure = self._stuck("engine-silent", "the engine runs, but its server answers nothing any more")
         elif (pulse.stalled(now) or pulse.barren(now)) and memory.asked is None:
             arguments = (memory, replica, task, pulse.stalled(now))
-            memory.asked = threading.Thread(target=self._make_sure, args=arguments, daemon=True)
+            memory.asked = threading.Thread(
+                target=self._make_sure, args=arguments, name=f"sure-{self._name}", daemon=True
+            )
             memory.asked.start()
         return memory.failure
 

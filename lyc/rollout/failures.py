@@ -27,12 +27,15 @@ def failing(replica: Replica, seen: Seen) -> bool:
 
 def ended(replica: Replica, seen: Seen, situation: Situation, now: float, policy: Policy) -> MoveReplica:
     """A replica died unasked or must be started again: after a pause, or never. One that was ready at a time that is
-    still to come, before the clock was set back, is given the benefit of the doubt.
+    still to come, before the clock was set back, is given the benefit of the doubt, and one that ended with its host
+    begins anew.
     """
+    if seen.rebooted:
+        return MoveReplica(replica.id, Signal.DIED, seen.failure, until=now + policy.backoff_first, clean=True)
     stable = replica.ready_at is not None and not 0 <= now - replica.ready_at < policy.stable_after
     failures = 0 if stable else replica.failures
     given_up = seen.gave_up or unproven(situation.release(replica.release)) or failures >= policy.crash_limit
-    if given_up and not seen.rebooted:
+    if given_up:
         return MoveReplica(replica.id, Signal.GAVE_UP, seen.failure)
     pause = min(policy.backoff_first * 2**failures, policy.backoff_longest)
     signal = Signal.DIED if seen.process == "exited" else Signal.UNWELL

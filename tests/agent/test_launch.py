@@ -143,3 +143,22 @@ def test_cards_of_amd(tmp_path: Path) -> None:
 
 def test_a_machine_without_cards_grants_none(tmp_path: Path) -> None:
     assert granted([0], tmp_path, tmp_path).devices == ()
+
+
+def test_what_ended_with_its_machine() -> None:
+    """It goes down: what it stops comes back with it. It is up again: so it does, or it must be asked for."""
+    stops, begins, over = Unit("inactive", "dead"), Unit("inactive", "dead", job=True), Unit("inactive", "dead")
+    down = asked("a.1", SPEC, RUNS, end(), stops, going_down=True)
+    coming = asked("a.1", SPEC, RUNS, end(), begins, rebooted=True)
+    forgotten = asked("a.1", SPEC, RUNS, end(), over, rebooted=True)
+    said = [(one["state"], one["rebooted"], one["gave_up"]) for one in (down, coming, forgotten)]
+    assert said == [("exited", True, False), ("exited", True, False), ("exited", True, True)]
+    looped = asked("a.1", SPEC, RUNS | {"state": "gave-up"}, end(), over, rebooted=True, going_down=True)
+    assert (looped["rebooted"], looped["gave_up"], looped["crash_loop"]) == (False, True, True)
+
+
+@pytest.mark.parametrize(("starts", "failed", "rebooted"), [(1, 0, False), (2, 0, True), (2, 1, False), (5, 0, True)])
+def test_which_start_followed_a_boot(starts: int, failed: int, rebooted: bool) -> None:
+    status = settled("a.1", SPEC, RUNS | {"starts": starts, "crashes": failed}, None, alive=True)
+    assert status is not None
+    assert (status["state"], status["rebooted"]) == ("running", rebooted)

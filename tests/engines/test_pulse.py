@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyc.engines.pulse import SILENT_SECONDS, STALLED_SECONDS, Pulse
+from lyc.engines.pulse import BARREN_SECONDS, SILENT_SECONDS, STALLED_SECONDS, Pulse
 from lyc.records.engine import EngineLoad
 
 
@@ -61,3 +61,35 @@ def test_a_restart_counts_anew() -> None:
     """The counters of a new process begin at zero: that is a movement too."""
     pulse = Pulse(0).beat(at_work(500), 1, 100).beat(at_work(0), 1, 200)
     assert not pulse.stalled(200)
+
+
+def test_requests_that_end_without_a_token() -> None:
+    """It says that it is well, and refuses all: those that are there at a look, or are not, change nothing."""
+    pulse = Pulse(0).beat(at_work(7, running=0), 0, 0, sent=100)
+    for now in range(1, int(BARREN_SECONDS) + 1):
+        there = now % 2
+        pulse = pulse.beat(at_work(7, running=there), there, now, sent=100 + 5 * now)
+        assert not pulse.barren(now)
+    after = BARREN_SECONDS + 1
+    pulse = pulse.beat(at_work(7, running=0), 0, after, sent=1000)
+    assert pulse.barren(after)
+    assert not pulse.stalled(after)
+    assert not pulse.beat(at_work(8, running=0), 0, after + 1, sent=1001).barren(after + 1), "a token"
+
+
+def test_requests_that_are_there_have_not_ended() -> None:
+    """A prompt that takes minutes to read."""
+    pulse = Pulse(0).beat(at_work(7, running=0), 0, 0, sent=100)
+    for now in range(1, int(BARREN_SECONDS) * 3):
+        pulse = pulse.beat(at_work(7), 3, now, sent=103)
+        assert not pulse.barren(now)
+
+
+def test_a_gateway_that_counts_anew_says_nothing_of_those_before() -> None:
+    pulse = Pulse(0).beat(at_work(7, running=0), 0, 0, sent=100)
+    for now in range(1, int(BARREN_SECONDS) * 3):
+        pulse = pulse.beat(at_work(7, running=0), 0, now, sent=4)
+        assert not pulse.barren(now)
+    for now in range(1, int(BARREN_SECONDS) * 3):
+        pulse = pulse.beat(at_work(7, running=0), None, now, sent=None)
+        assert not pulse.barren(now)

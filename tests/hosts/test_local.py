@@ -201,7 +201,8 @@ def test_a_record_of_another_boot_is_not_adopted(supervisor: LocalSupervisor, tm
     directory.mkdir()
     record = {"pid": os.getpid(), "start_ticks": 1, "boot_id": "another", "shim": os.getpid()}
     (directory / "process.json").write_text(json.dumps(record))
-    assert supervisor.status(directory).state == "exited"
+    status = supervisor.status(directory)
+    assert (status.state, status.rebooted) == ("exited", True)
     supervisor.stop(directory, grace=0.1)
     assert alive(os.getpid())
     assert MARK not in os.environ
