@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Mapping, Sequence
 
 from lyc.control.deps import Deps
-from lyc.control.layout import activator_socket, engine_key, gateway_process
+from lyc.control.layout import gateway_process
+from lyc.control.routing import Routing
 from lyc.errors import LycError, UsageError
 from lyc.gateway.envoy import diagnose, port_free
-from lyc.records.deployment import Deployment, Replica, ReplicaState
-from lyc.records.gateway import Endpoint, GatewayConfig, KeyEntry, Route
-from lyc.rollout import Situation, split
+from lyc.gateway.shared import Shared
+from lyc.records.gateway import GatewayConfig
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,6 @@ START_SECONDS = 20.0
 RESTART_FIRST, RESTART_LONGEST = 0.2, 15.0
 STOP_GRACE = 5.0
 ACCESS_LOG_BYTES = 64 << 20
-_ROUTED = frozenset({ReplicaState.READY, ReplicaState.DRAINING})
 
 
 class Gatekeeper:
@@ -36,6 +34,8 @@ class Gatekeeper:
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gatekeeper", daemon=True)
         self._failures = 0
+        self._routing = Routing(deps)
+        self._told = Shared(self._sync)
         self.error: LycError | None = None
 
     def start(self) -> None:
@@ -77,43 +77,17 @@ class Gatekeeper:
 
     def config(self) -> GatewayConfig | None:
         """What Envoy shall do just now; None while nothing is to be served: one that failed needs no gateway."""
-        store, settings, now = self._deps.store, self._deps.settings, self._deps.clock()
-        deployments = [deployment for deployment in store.deployments() if deployment.target is not None]
-        port = self.port
-        if not deployments or port is None:
-            return None
-        replicas = store.replicas_by_deployment()
-        routes = tuple(
-            Route(
-                deployment.name,
-                engine_key(settings, deployment.name),
-                self._endpoints(deployment, replicas.get(deployment.name, ())),
-                activator=str(activator_socket(settings)),
-            )
-            for deployment in deployments
-        )
-        names = {deployment.name for deployment in deployments}
-        keys = tuple(
-            KeyEntry(key.sha256, key.id, key.deployment)
-            for key in store.list_keys()
-            if key.deployment in names and key.opens(now)
-        )
-        return GatewayConfig(settings.gateway_host, port, routes, keys)
-
-    def _endpoints(self, deployment: Deployment, replicas: Sequence[Replica]) -> tuple[Endpoint, ...]:
-        """With their weights, which are the same for all but where there is a canary."""
-        shares: Mapping[str, int] = {}
-        if deployment.canary is not None:
-            releases = tuple(self._deps.store.releases(deployment.name))
-            shares = split(Situation(deployment, releases, tuple(replicas)))
-        return tuple(
-            Endpoint(one.id, one.socket, draining=one.state is ReplicaState.DRAINING, weight=shares.get(one.id, 1))
-            for one in replicas
-            if one.state in _ROUTED
-        )
+        return self._routing.config(self.port)
 
     def sync(self) -> None:
-        """Apply the present truth, and start Envoy if it should run. Returns when the files are written."""
+        """Apply the present truth, and start Envoy if it should run. Returns when the files are written.
+
+        Callers at the same time share the work: where a hundred replicas become ready at once, it is not done a hundred
+        times.
+        """
+        self._told()
+
+    def _sync(self) -> None:
         with self._lock:
             config = self.config()
             process = gateway_process(self._deps.settings)

@@ -52,9 +52,13 @@ def controller_lock(settings: Settings) -> Path:
     return settings.home / "controller.lock"
 
 
+def engine_key_file(settings: Settings, deployment: str) -> Path:
+    return settings.deployments_dir / deployment / "engine.key"
+
+
 def engine_key(settings: Settings, deployment: str) -> Secret:
     """The key between gateway and engine, made on first use: 256 bits that no user ever needs to see."""
-    path = settings.deployments_dir / deployment / "engine.key"
+    path = engine_key_file(settings, deployment)
     if not path.exists():
         write_private(path, secrets.token_hex(32))
     return Secret(path.read_text())

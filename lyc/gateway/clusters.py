@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lyc.gateway.keys import check_name
+from lyc.gateway.polling import OFTEN
 from lyc.gateway.xds import Json, from_file, typed
 from lyc.records.gateway import Endpoint, Route
 
@@ -22,8 +23,11 @@ def endpoints_file(deployment: str) -> str:
     return f"eds-{deployment if deployment == '*' else check_name('deployment', deployment)}.json"
 
 
-def cluster(route: Route, files: Path) -> Json:
-    """A deployment's cluster. Its replicas come by EDS, because a changed cluster forgets who was well."""
+def cluster(route: Route, files: Path, every: str = OFTEN) -> Json:
+    """A deployment's cluster. Its replicas come by EDS, because a changed cluster forgets who was well.
+
+    every: how often Envoy looks at the file with its replicas.
+    """
     least = typed(
         "extensions.load_balancing_policies.least_request.v3.LeastRequest",
         choice_count=2,
@@ -35,7 +39,7 @@ def cluster(route: Route, files: Path) -> Json:
         "config.cluster.v3.Cluster",
         name=cluster_name(route.deployment),
         type="EDS",
-        eds_cluster_config={"eds_config": from_file(files, endpoints_file(route.deployment), polled=True)},
+        eds_cluster_config={"eds_config": from_file(files, endpoints_file(route.deployment), every=every)},
         connect_timeout=f"{CONNECT_SECONDS}s",
         load_balancing_policy={"policies": [policy]},
         # A replica that left the list takes nothing new at once, whatever its health was.

@@ -13,11 +13,13 @@ from pathlib import Path
 from lyc.errors import Failed, LycError, Unreachable
 from lyc.gateway.admin import MAX_SOCKET_PATH, Admin
 from lyc.gateway.binary import envoy_binary, envoy_version
-from lyc.gateway.clusters import endpoints_file
+from lyc.gateway.clusters import cluster_name, endpoints_file
 from lyc.gateway.diagnosis import diagnose, port_taken
-from lyc.gateway.files import private_folder, private_log, read, replace
+from lyc.gateway.files import FileMark, marks, private_folder, private_log, read, replace
 from lyc.gateway.listener import bind_address
+from lyc.gateway.polling import intervals, polled
 from lyc.gateway.render import BOOTSTRAP, CDS, ECDS_AUTH, ECDS_USAGE, LDS, RDS, Layout, render
+from lyc.gateway.shared import Shared
 from lyc.gateway.xds import resources, version
 from lyc.records.gateway import GatewayConfig, GatewayStatus
 from lyc.records.process import ProcessSpec
@@ -29,7 +31,8 @@ DRAIN_SECONDS = 600
 """How long a replaced listener's streams may go on after a change of host or port."""
 TAKE_SECONDS = 10.0
 """A running Envoy takes a change within milliseconds; on a machine with no CPU to spare it may be seconds."""
-TAKE_SOON = 0.5
+TAKE_SOON = 1.5
+LOOK_SECONDS = 0.03
 
 _LISTENERS_OWN = (ECDS_AUTH, ECDS_USAGE, RDS)  # read when the listener is there, not before
 
@@ -54,6 +57,9 @@ class EnvoyGateway:
         self._workers = workers
         self._admin = Admin(self.layout.admin_socket, admin_timeout)
         self._last: tuple[GatewayConfig, Mapping[str, str]] | None = None
+        self._found: tuple[Mapping[str, str], Mapping[str, FileMark]] | None = None
+        self._polls: Mapping[str, str] | None = None
+        self._asked = Shared(self._status)
 
     def apply(self, config: GatewayConfig) -> None:
         """Write what differs, in an order in which no state between two files is wrong; nothing running is cut.
@@ -99,7 +105,13 @@ class EnvoyGateway:
         return ProcessSpec(id=PROCESS_ID, directory=self.layout.files.with_name("process"), argv=argv)
 
     def status(self) -> GatewayStatus:
-        """`running` once the port is open; `starting` before that, and as long as the port cannot be had (`error`)."""
+        """`running` once the port is open; `starting` before that, and as long as the port cannot be had (`error`).
+
+        Callers at the same time share an answer, none of it from before their calls.
+        """
+        return self._asked()
+
+    def _status(self) -> GatewayStatus:
         if not self.layout.admin_socket.exists():
             return GatewayStatus("absent")
         try:
@@ -134,20 +146,31 @@ class EnvoyGateway:
     def _rendered(self, config: GatewayConfig) -> Mapping[str, str]:
         """A controller asks every second, and ten thousand keys take a tenth of a second to render."""
         if self._last is None or self._last[0] != config:
-            self._last = (config, render(config, self.layout))
+            if self._polls is None:
+                self._polls = polled(read(self.layout.files / CDS), cluster_name(""))
+            self._polls = intervals([route.deployment for route in config.routes], self._polls)
+            self._last = (config, render(config, self.layout, self._polls))
         return self._last[1]
 
     def _settled(self, wanted: Mapping[str, str]) -> bool:
         """Whether nothing is to be done: the files are as wanted, and a running Envoy has taken them."""
-        if any(read(self.layout.files / name) != text for name, text in wanted.items()):
-            return False
-        if {path.name for path in self.layout.files.glob(endpoints_file("*"))} - wanted.keys():
+        if not self._intact(wanted):
             return False
         marks = {version(text) for name, text in wanted.items() if name != BOOTSTRAP}
         try:
             return marks <= self._admin.versions()
         except Unreachable:
             return False
+
+    def _intact(self, wanted: Mapping[str, str]) -> bool:
+        """Whether the files are as wanted. They are read again only where one has changed: a thousand take 20 ms."""
+        now = marks(self.layout.files)
+        if self._found is not None and self._found[0] is wanted and self._found[1] == now:
+            return True
+        same = all(read(self.layout.files / name) == text for name, text in wanted.items())
+        stale = {path.name for path in self.layout.files.glob(endpoints_file("*"))} - wanted.keys()
+        self._found = (wanted, now) if same and not stale else None
+        return self._found is not None
 
     def _put(self, wanted: Mapping[str, str]) -> None:
         """Bring these files and a running Envoy to `wanted`; with no Envoy, the files alone."""
@@ -173,13 +196,14 @@ class EnvoyGateway:
 
     def _waiting(self, marks: Mapping[str, str], seconds: float) -> list[str]:
         """The files of `marks` that Envoy has not taken, asked again and again for `seconds`."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.003
         while True:
             taken = self._admin.versions()
             waiting = [name for mark, name in marks.items() if mark not in taken]
             if not waiting or time.monotonic() > deadline:
                 return waiting
-            time.sleep(0.003)
+            time.sleep(pause)
+            pause = min(1.5 * pause, LOOK_SECONDS)  # the answer takes Envoy as long as it has deployments
 
     def _rejected(self, names: list[str]) -> LycError:
         return diagnose(self._admin.listener_errors()) or Failed(

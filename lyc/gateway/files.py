@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lyc.errors import Failed
 
+FileMark = tuple[int, int, int, int]
+
 
 def private_folder(path: Path) -> None:
     """Make `path`, for its owner alone. Raises `Failed` (`gateway-files-not-written`)."""
@@ -25,6 +27,19 @@ def private_log(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     except OSError as error:
         raise _not_written(path, error) from error
+
+
+def marks(folder: Path) -> dict[str, FileMark]:
+    """Of every file there: one that was changed or replaced has another. Empty where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {one.name: _mark(one.stat(follow_symlinks=False)) for one in entries}
+    except OSError:
+        return {}
+
+
+def _mark(found: os.stat_result) -> FileMark:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def read(path: Path) -> str | None:

@@ -11,12 +11,14 @@ ecds-auth.json        the key check with the table of hashes     ecds-usage.json
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lyc.gateway import clusters, keys
 from lyc.gateway.front import fronts
 from lyc.gateway.listener import listener
+from lyc.gateway.polling import OFTEN
 from lyc.gateway.routes import route_config
 from lyc.gateway.xds import Json, from_file, resources, typed
 from lyc.records.gateway import GatewayConfig
@@ -35,16 +37,21 @@ class Layout:
     access_log: Path
 
 
-def render(config: GatewayConfig, layout: Layout) -> dict[str, str]:
-    """File name → content. Raises `UsageError` for a host that is not an address, `Bug` for an impossible name."""
+def render(config: GatewayConfig, layout: Layout, polls: Mapping[str, str] | None = None) -> dict[str, str]:
+    """File name → content. polls: how often Envoy looks at the replicas of a deployment; else often.
+
+    Raises `UsageError` for a host that is not an address, `Bug` for an impossible name.
+    """
     routes = sorted(config.routes, key=lambda route: route.deployment)
+    every = polls or {}
+    own = [clusters.cluster(one, layout.files, every.get(one.deployment, OFTEN)) for one in routes]
     files = {
         BOOTSTRAP: json.dumps(_bootstrap(layout), indent=1) + "\n",
         LDS: resources([listener(config.host, config.port, layout.files, layout.access_log)]),
         ECDS_AUTH: resources([keys.auth_filter(config.keys)]),
         ECDS_USAGE: resources([keys.usage_filter()]),
         RDS: resources([route_config(routes)]),
-        CDS: resources([*(clusters.cluster(route, layout.files) for route in routes), *fronts(routes)]),
+        CDS: resources([*own, *fronts(routes)]),
     }
     for route in routes:
         files[clusters.endpoints_file(route.deployment)] = resources([clusters.endpoints(route)])
