@@ -14,7 +14,7 @@ GRACE_SECONDS = 600.0
 """So long a deployment whose time is up has to finish what runs."""
 SPARE_SECONDS = 300.0
 """So long a machine on which nothing runs stays while its deployment serves elsewhere: the next burst may need it."""
-LEAST_SECONDS = 60.0
+LEAST_SECONDS = 10.0
 """So long one stays at least after the last of its replicas has ended."""
 _ENDED = frozenset({ReplicaState.STOPPED, ReplicaState.FAILED})
 

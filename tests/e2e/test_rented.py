@@ -99,8 +99,8 @@ def typed(lyc: Lyc, text: str, *words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def chat(deployed: dict[str, Any]) -> str:
-    client = OpenAI(base_url=deployed["url"], api_key=deployed["key"], max_retries=0, timeout=60)
+def chat(deployed: dict[str, Any], patience: float = 60) -> str:
+    client = OpenAI(base_url=deployed["url"], api_key=deployed["key"], max_retries=0, timeout=patience)
     messages: Any = [{"role": "user", "content": "Say hello"}]
     answer = client.chat.completions.create(model=deployed["name"], messages=messages, max_tokens=8)
     return answer.choices[0].message.content or ""
@@ -209,9 +209,33 @@ def test_from_nothing_to_an_answer_and_back_though_the_controller_is_killed(mark
     assert again["changed"] is False
     assert market.ever() == before + 1
 
+    fresh = given_back_and_woken(market, deployed)
     done = lyc.json("down", "smol", "--yes")
-    assert done["released"] == [rented.run_id]
+    assert done["released"] == [fresh.run_id]
     market.nothing_left()
+
+
+def given_back_and_woken(market: Market, deployed: dict[str, Any]) -> FakeMachine:
+    """Nobody asks, so its machine goes; then somebody does. The machine that comes."""
+    lyc, cloud, ever = market.lyc, market.lyceum.cloud, market.ever()
+    lyc.run("scale", "smol", "--min", "0", "--idle-stop", "1s", "--idle-release", "1s")
+
+    def gone() -> bool:
+        lyc.run("gc")  # it would look by itself, but later
+        return not cloud.alive()
+
+    wait_for(gone, 120, "the end of a machine for which nobody asks")
+    wait_for(lambda: lyc.json("hosts", "ls")["hosts"] == [], 30, "the end of its host")
+    assert lyc.status("smol")["state"] == "idle"
+    began = time.monotonic()
+    assert chat(deployed, patience=300)
+    print(f"from a request to its answer, with a machine rented meanwhile: {time.monotonic() - began:.1f} s")
+    (fresh,) = market.alive()
+    assert market.ever() == ever + 1
+    status = lyc.status("smol")
+    assert (status["state"], status["release"], status["host"].startswith("lyceum-")) == ("ready", 1, True)
+    assert status["host"] != deployed["host"]
+    return fresh
 
 
 def test_sold_out_meanwhile_the_next_serves_and_dies_with_its_controller(market: Market) -> None:
