@@ -33,7 +33,8 @@ def needed(spec: DeploymentSpec, environ: Mapping[str, str]) -> dict[str, str]:
     models = [spec.model, *([spec.speculative.model] if spec.speculative and spec.speculative.model else [])]
     prefixes = tuple(prefix for start, prefix in _BY_SOURCE.items() if any(model.startswith(start) for model in models))
     found = {name: value for name, value in gather(environ).items() if name.startswith(prefixes)} if prefixes else {}
-    return found | (for_providers(environ) if spec.host == RENT else {})
+    rents = RENT in (spec.host, *(spec.scale.hosts or ()))
+    return found | (for_providers(environ) if rents else {})
 
 
 def for_providers(environ: Mapping[str, str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ lyc hosts add gpu-box --name h100
 lyc hosts add ssh://root@203.0.113.7:2222 --accept-host-key SHA256:…
 lyc hosts add gpu-box --lease 15m
 """
-LOCAL, ANY = "local", "any"
+LOCAL, ANY, RENT = "local", "any", "rent"
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _SHORTEST_LEASE = 60.0
 """Seconds. The controller renews a lease every 20 s; shorter ones would end when it is restarted."""
@@ -96,14 +96,33 @@ def known(
         return client.add_host(chosen, url, accept_host_key=accepted, hub=hub(), lease=lease, country=country)
 
 
+def host_known(session: Session, written: str) -> str:
+    """As `host_of`, but that nothing is made known: NotFound `no-such-host` for an address that is new."""
+    from lyc.spec.host_address import is_address, parse_address, shown
+
+    if is_address(written):
+        url = shown(*parse_address(written, where="--host"))
+        found = next((host["name"] for host in session.client().hosts() if host["address"] == url), None)
+        if found is None:
+            raise NotFound(
+                "no-such-host",
+                f"{url} is not known yet",
+                why="a dry run changes nothing, and to look at a host its key must be known",
+                where="--host",
+                hint=f"lyc hosts add {url}",
+            )
+        return found
+    return host_of(session, written, accept=None)
+
+
 def host_of(session: Session, written: str, *, accept: str | None) -> str:
-    """The name of the host that a deploy names: one that is known, `any`, or an address, which is made known first.
+    """The name of the host that a deploy names: one that is known, `any`, `rent`, or an address, made known first.
 
     Raises NotFound `no-such-host` for a name that is none, and what `known` raises.
     """
     from lyc.spec.host_address import is_address, parse_address, shown
 
-    if written in (LOCAL, ANY):
+    if written in (LOCAL, ANY, RENT):
         return written
     client = session.client()
     hosts = client.hosts()

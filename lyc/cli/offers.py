@@ -40,7 +40,7 @@ def place_of(session: Session, spec: DeploymentSpec, *, said: str | None) -> str
     # Where data may be holds for every machine; all else is about renting.
     wished = replace(spec.rent, residency=None, sovereign=False) != RentWish()
     if said is not None or spec.host != LOCAL:
-        if wished and spec.host != RENT:
+        if wished and RENT not in (spec.host, *(spec.scale.hosts or ())):
             raise UsageError(
                 "nothing-to-rent",
                 f"{spec.host} is named, so nothing is rented",

@@ -117,7 +117,7 @@ _DOCUMENTS = (
     (
         "lyc scale",
         "`{name, state, release, paused, policy: {min, max, target_concurrency, idle, idle_sleep,"
-        " idle_release, schedule, wake_timeout}, bounds:"
+        " idle_release, schedule, wake_timeout, hosts}, bounds:"
         " {min, max}, desired, ready, target, why, last_request, next_change, wake, load, canary, replicas}`,"
         " see [the controller's API](controller-api.md)",
     ),

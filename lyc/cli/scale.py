@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lyc.cli.changing import DryRun, asked, foretold, path
-from lyc.cli.options import Json, Name, duration, existing
+from lyc.cli.options import Json, Name, duration, existing, places
 from lyc.cli.session import open_session
 from lyc.errors import UsageError
 from lyc.units import show_duration
@@ -22,6 +22,7 @@ lyc scale support-8b
 lyc scale support-8b --min 0 --max 4 --idle 15m
 lyc scale support-8b --target-concurrency 16
 lyc scale support-8b --schedule "Mon-Fri 07-22 Europe/Berlin min=1"
+lyc scale support-8b --max 4 --host gpu2 --host gpu3
 lyc scale support-8b --max 8 --dry-run
 lyc scale support-8b --json | jq .why
 """
@@ -66,6 +67,17 @@ def scale(
         typer.Option("--schedule", metavar="RULE", help="Other bounds at some hours; repeatable. It replaces all."),
     ] = None,
     no_schedule: Annotated[bool, typer.Option("--no-schedule", help="The same bounds at all hours.")] = False,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--host",
+            metavar="HOST",
+            help="Where replicas may run that have no room where it was deployed to: a host, any or rent; repeatable."
+            " It replaces all.",
+            autocompletion=places,
+        ),
+    ] = None,
+    no_host: Annotated[bool, typer.Option("--no-host", help="All replicas where it was deployed to.")] = False,
     wake_timeout: Annotated[
         str | None,
         typer.Option("--wake-timeout", metavar="TIME", help="How long a request waits for a deployment that wakes."),
@@ -78,6 +90,8 @@ def scale(
     The bounds belong to the deployment: a new release keeps them. A rule of the schedule is DAYS HOURS ZONE and min=N,
     max=N or both.
     """
+    if host and no_host:
+        raise UsageError("contradictory-hosts", "--host and --no-host", hint="leave one of them out")
     if schedule and no_schedule:
         raise UsageError("contradictory-schedule", "--schedule and --no-schedule", hint="leave one of them out")
     wished: dict[str, object] = {
@@ -85,6 +99,7 @@ def scale(
         "max": maximum,
         "wake_timeout": duration(wake_timeout, "--wake-timeout"),
         "schedule": [] if no_schedule else schedule or None,
+        "hosts": [] if no_host else host or None,
     }
     wished = {key: value for key, value in wished.items() if value is not None}
     steps = (("idle_sleep", idle_sleep), ("idle", idle), ("idle_release", idle_release))
@@ -138,6 +153,8 @@ def _text(output: Output, found: ScaleDocument, now: float) -> str:
         ("schedule", _schedule(found, now)),
         ("wake", _wake(found)),
     ]
+    if found["policy"].get("hosts"):
+        facts.append(("hosts", f"also on {', '.join(found['policy']['hosts'])}"))
     if found["canary"] is not None:
         facts.append(("canary", f"{found['canary']:.3g} of the requests to release {found['release']}"))
     if (bounds["min"], bounds["max"]) != (policy["min"], policy["max"]):

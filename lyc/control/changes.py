@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,14 +16,16 @@ from lyc.control.acts import subject
 from lyc.control.autoscale import wanted
 from lyc.control.coming import put_by
 from lyc.control.deps import Deps
+from lyc.control.hosts import RESERVED
 from lyc.control.idling import own, steps_of
 from lyc.control.placing import beside
 from lyc.control.reconcile import Reconciler
 from lyc.control.return_to import previous, returnable
-from lyc.errors import Failed, LycError, UsageError
-from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
+from lyc.errors import Failed, LycError, SpecError, UsageError
+from lyc.records.deployment import CONTAINER, Deployment, Release, ReleaseState, Replica, ReplicaState
+from lyc.records.host import LOCAL
 from lyc.records.scaling import ScalePolicy
-from lyc.rollout import Signal, Situation, given_up, preview, words
+from lyc.rollout import Policy, Signal, Situation, given_up, preview, words
 from lyc.rollout.actions import Action, MoveReplica
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds
@@ -74,6 +76,7 @@ class Changes:
             before, policy = deployment.policy, replace(deployment.policy, **wished)
             target = self._target(deployment)
             check_policy(policy, cards=target.spec.gpus if target else None, where=_flag)
+            self._check_hosts(wished.get("hosts") or (), target)
             if target is not None:
                 check_steps(
                     sleep=wished.get("idle_sleep"),
@@ -81,9 +84,9 @@ class Changes:
                     steps=steps_of(self._store, target.spec.host, target.plan),
                     where=_flag,
                 )
-            if target is not None and not own(self._store, target.spec.host):
+            if target is not None and "hosts" not in wished and not own(self._store, target.spec.host):
                 policy = with_machines(policy)
-            what = _differences(before, policy)
+            what = differences(before, policy)
             low, high = bounds(policy, now)
             desired = max(low, min(high, deployment.scaler.desired))
             after = replace(deployment, policy=policy, scaler=replace(deployment.scaler, desired=desired))
@@ -224,6 +227,17 @@ class Changes:
             found = None
         return deployment.surge if found is None else found
 
+    def _check_hosts(self, hosts: Sequence[str], release: Release | None) -> None:
+        """Raises NotFound `no-such-host`, and SpecError `container-needs-host`."""
+        for one in hosts:
+            if one not in RESERVED:
+                self._store.host(one)
+        if LOCAL in hosts and release is not None and release.spec.runtime == CONTAINER:
+            raise SpecError(
+                "container-needs-host", "engines of this machine do not run in containers", where="--host",
+                hint="leave local out",
+            )  # fmt: skip
+
     @contextmanager
     def _journaled(self, name: str, action: str, **said: Any) -> Iterator[None]:
         """The entry before the act, its end after it, and then the loop looks at once."""
@@ -249,8 +263,13 @@ class Changes:
         replicas = tuple(one for one in self._store.replicas(name) if one.id not in gone)
         known = tuple(self._store.releases(name)) if releases is None else releases
         situation = Situation(deployment, known, replicas, desired=wanted(deployment, now))
-        actions = preview(situation, now, self._deps.policy)
-        return tuple(Step(named(one), subject(one), words(one)) for one in actions if _is_act(one))
+        return foretold(situation, now, self._deps.policy)
+
+
+def foretold(situation: Situation, now: float, policy: Policy) -> tuple[Step, ...]:
+    """Each act that would follow, if all goes well."""
+    actions = preview(situation, now, policy)
+    return tuple(Step(named(one), subject(one), words(one)) for one in actions if _is_act(one))
 
 
 def _is_act(action: Action) -> bool:
@@ -263,7 +282,7 @@ def _replaced(count: int, *, beside: bool) -> str:
     return f"{count} replicas are replaced, {'beside them' if beside else 'in their place'}"
 
 
-def _differences(before: ScalePolicy, after: ScalePolicy) -> tuple[str, ...]:
+def differences(before: ScalePolicy, after: ScalePolicy) -> tuple[str, ...]:
     """`max: 1 → 4` …, of what is another."""
     pairs = zip(_shown(before).items(), _shown(after).values(), strict=True)
     return tuple(f"{key}: {was} → {now}" for (key, was), now in pairs if was != now)
@@ -280,6 +299,7 @@ def _shown(policy: ScalePolicy) -> dict[str, str]:
         "idle release": _span(policy.idle_release),
         "schedule": "; ".join(rule.text for rule in policy.schedule) or "none",
         "wake timeout": show_duration(policy.wake_timeout),
+        "further hosts": ", ".join(policy.hosts) or "none",
     }
 
 

@@ -91,6 +91,9 @@ class Hosts:
             self.check_unused(name)
             self._deps.sites.leave(name)
             self._deps.hosts.forget(host)
+            for one in self._deps.store.placements.list():  # another machine of that name has nothing of it
+                if one.host == name:
+                    self._deps.store.placements.remove(one.id)
             self._deps.store.remove_host(name)
             return host
 

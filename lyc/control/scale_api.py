@@ -31,7 +31,8 @@ NDJSON = "application/x-ndjson"
 class ScaleRequest(BaseModel):
     """What shall be another; what is left out stays. target_concurrency None = as planned. wake_timeout: seconds; idle
     (stopped), idle_sleep, idle_release too, and None = never.
-    schedule: rules as written, an empty list = none any more.
+    schedule: rules as written, an empty list = none any more. hosts: where further replicas may run: names, `any`,
+    `rent`; an empty list = nowhere but where the release was deployed to.
     """
 
     min: int | None = None
@@ -42,6 +43,7 @@ class ScaleRequest(BaseModel):
     idle_release: float | None = None
     schedule: list[str] | None = None
     wake_timeout: float | None = None
+    hosts: list[str] | None = None
     dry_run: bool = False
 
 
@@ -184,6 +186,8 @@ def _wished(request: ScaleRequest) -> dict[str, Any]:
         seconds = wished.get(key)
         if seconds is not None and not 1 <= seconds <= LONGEST:
             raise UsageError("invalid-value", f"{key} takes from 1s to 366d", where=f"--{key.replace('_', '-')}")
+    if request.hosts is not None:
+        wished["hosts"] = tuple(dict.fromkeys(request.hosts))
     if "target_concurrency" in sent:
         target = request.target_concurrency
         if target is not None and not 0 < target <= MOST_IN_FLIGHT:

@@ -6,7 +6,9 @@ from typing import TypedDict
 
 
 class PolicyDocument(TypedDict):
-    """`lyc.records.scaling.ScalePolicy`. idle …: seconds, None = never. schedule: rules as written."""
+    """`lyc.records.scaling.ScalePolicy`. idle …: seconds, None = never. schedule: rules as written.
+    hosts: where further replicas may run.
+    """
 
     min: int
     max: int
@@ -16,6 +18,7 @@ class PolicyDocument(TypedDict):
     idle_release: float | None
     schedule: list[str]
     wake_timeout: float
+    hosts: list[str]
 
 
 class BoundsDocument(TypedDict):
@@ -91,6 +94,21 @@ class ChangeDocument(TypedDict):
     steps: list[StepDocument]
     release: int | None
     operation: str | None
+
+
+class ForetoldDocument(ChangeDocument):
+    """What a deploy would do. model: the reference, pinned. host: None where it is not there yet. gpu, engine,
+    max_model_len: None where that is decided on the machine. rent: the offer that would be taken first, a
+    `lyc.records.rental.Offer`.
+    """
+
+    model: str
+    host: str | None
+    gpu: str | None
+    engine: str | None
+    max_model_len: int | None
+    rent: dict[str, object] | None
+    warnings: list[str]
 
 
 class ReleaseRowDocument(TypedDict):

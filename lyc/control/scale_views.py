@@ -71,6 +71,7 @@ def policy(found: ScalePolicy) -> dict[str, Any]:
         "idle_release": found.idle_release,
         "schedule": [rule.text for rule in found.schedule],
         "wake_timeout": found.wake_timeout,
+        "hosts": list(found.hosts),
     }
 
 

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lyc.errors import LycError, SpecError, UsageError
 from lyc.records.deployment import DeploymentSpec, Speculative
+from lyc.records.host import ANY, LOCAL
 from lyc.records.model import ModelRef
 from lyc.records.scaling import ScaleWish
 from lyc.spec.host_address import is_address, parse_address
@@ -28,7 +29,6 @@ from lyc.spec.scale import MOST_REPLICAS, Duration, Idle, Schedule, Share, Targe
 from lyc.units import parse_tokens
 
 METHODS = ("ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix")
-LOCAL = "local"
 _OF_KEYS = {"replicas": "min", "gpus": "gpus", "image": "image", "idle_stop": "idle_stop"}
 """Kinds of our own errors → the key at fault."""
 NEED_DRAFT = frozenset({"draft_model", "eagle", "eagle3"})
@@ -47,6 +47,19 @@ def _tokens(value: object) -> object:
         return parse_tokens(value)
     except ValueError as problem:
         raise PydanticCustomError("tokens", "{why}", {"why": str(problem)}) from problem
+
+
+def _listed(value: object) -> object:
+    """One is a list of one; each once."""
+    hosts = [value] if isinstance(value, str) else value
+    if not isinstance(hosts, list) or not all(isinstance(one, str) for one in hosts):
+        return hosts
+    names = [str(one).strip() for one in hosts]
+    if not all(names):
+        raise PydanticCustomError("host", "a host has no name")
+    if twice := [one for one in names if names.count(one) > 1]:
+        raise PydanticCustomError("host", "{host} is named twice", {"host": twice[0]})
+    return names
 
 
 def _indices(value: object) -> object:
@@ -123,11 +136,12 @@ class DeploymentTable(_Written):
     gpu: Annotated[str, StringConstraints(to_lower=True, min_length=1)] = Field(
         "auto", description="auto, cpu, or the name of a card, such as h100."
     )
-    host: str = Field(
-        "local",
+    host: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = Field(
+        default_factory=lambda: [LOCAL],
         min_length=1,
         description="Where it runs: the name of a host, its address (user@box, ssh://user@box:22), `local`, which is"
-        " this machine, `any` known host, or `rent`, which is a machine to be rented.",
+        " this machine, `any` known host, or `rent`, which is a machine to be rented. Of a list, the first is where it"
+        " is deployed to; its further replicas go to the others where that has no room for them.",
     )
     gpus: Annotated[list[int] | None, BeforeValidator(_indices, json_schema_input_type=list[int] | str | None)] = Field(
         None, min_length=1, description="The cards of the host that it gets, by their numbers in nvidia-smi; left out:"
@@ -243,14 +257,15 @@ def deployment_spec(
         raise _translated(problem, where) from problem
     model = _reference(table.model, base, where(("model",)))
     runtime = "container" if table.image is not None else table.runtime or "process"
-    if runtime == "container" and table.host == LOCAL:
+    hosts = tuple(_host(one, where(("host",))) for one in table.host)
+    if runtime == "container" and LOCAL in hosts:
         raise _container_here(where(("image" if table.runtime is None else "runtime",)))
     name = default_name(model) if table.name is None else check_name(table.name, where=where(("name",)))
     spec = DeploymentSpec(
         name=name,
         model=str(model),
         gpu=table.gpu,
-        host=_host(table.host, where(("host",))),
+        host=hosts[0],
         quantization=table.quantization,
         speculative=None if table.speculative is None else _speculation(table.speculative, base, where),
         max_model_len=table.max_model_len,
@@ -274,6 +289,7 @@ def deployment_spec(
             wake_timeout=table.wake_timeout,
             canary=table.canary,
             bake=table.bake,
+            hosts=hosts[1:] or ((ANY,) if hosts == (ANY,) else None),
         ),
     )
     check_policy(policy_of(spec), cards=spec.gpus, where=lambda key: where((key,)))
