@@ -54,7 +54,7 @@ class Autoscaler:
     """One thread for all deployments; `demand` may be called by any.
 
     load: of a replica, as its engine said last. changed: hears of a deployment whose wish has changed. held, arrived,
-    passing: of the activator.
+    passing: of the activator. aside: what else is to be said of a deployment, of its machine; empty = nothing.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Autoscaler:
         self.held: Callable[[], Mapping[str, int]] = dict
         self.arrived: Callable[[], Mapping[str, int]] = dict
         self.passing: Callable[[], Mapping[str, int]] = dict
+        self.aside: Callable[[Deployment], str] = lambda _: ""
         self._watched: dict[str, _Watched] = {}
         self._active: Mapping[str, int] | None = None
         self._total: Mapping[str, int] | None = None
@@ -96,7 +97,8 @@ class Autoscaler:
             watched = self._of(deployment)
             window, state, size = tuple(watched.window), watched.state, self._size(deployment, watched, now)
         ready = sum(one.state is ReplicaState.READY for one in self._deps.store.replicas(deployment.name))
-        return explain(window, deployment.policy, state, now, capacity=size, ready=ready)
+        said = explain(window, deployment.policy, state, now, capacity=size, ready=ready)
+        return ", ".join(part for part in (said, self.aside(deployment)) if part)
 
     def last(self, name: str) -> Sample | None:
         """The newest measurement."""

@@ -80,10 +80,12 @@ def _scaling(deps: Deps, reconciler: Reconciler) -> tuple[Autoscaler, Wakes, Act
     return autoscaler, wakes, activator
 
 
-def _renting_again(deps: Deps, renter: Renter, reconciler: Reconciler, wakes: Wakes) -> RentAgain:
-    """Asked by the loops, and by whoever wakes a deployment."""
+def _renting_again(
+    deps: Deps, renter: Renter, reconciler: Reconciler, wakes: Wakes, autoscaler: Autoscaler
+) -> RentAgain:
+    """Asked by the loops, by whoever wakes a deployment, and by whoever says how it is."""
     found = RentAgain(deps, renter, RentsFor(deps, renter), reconciler.wake)
-    reconciler.wished, wakes.rent_again = found.wished, found
+    reconciler.wished, wakes.rent_again, autoscaler.aside = found.wished, found, found.tells
     return found
 
 
@@ -103,7 +105,7 @@ def run(deps: Deps, claimed: int) -> None:
     feed = Feed(deps.store, deps.clock)
     rentals, market = Rentals(deps), Market(deps.accounts, deps.clock)
     renter = Renter(deps, rentals, market)
-    rent_again = _renting_again(deps, renter, reconciler, wakes)
+    rent_again = _renting_again(deps, renter, reconciler, wakes, autoscaler)
     expander, expand = _expanding(deps, renter, reconciler, rent_again)
     deployer = Deployer(deps, gatekeeper, reconciler, renter)
     come_up = ComeUp(deps, gatekeeper, reconciler).run

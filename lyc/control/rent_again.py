@@ -7,6 +7,7 @@ any instant, and the next one goes on with what this one had begun.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from lyc.renting.saved import UNUSED
 from lyc.rollout import Situation
 from lyc.rollout.failures import held_back
 from lyc.rollout.transitions import ENDED
+from lyc.scaling.sentence import span
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,19 @@ class RentAgain:
         """When the renting began that is under way; None = none is."""
         running = self._store.running_operations(name)
         return next((one.created_at for one in running if one.request.get(HOME)), None)
+
+    def tells(self, deployment: Deployment) -> str:
+        """What is so of its machine, in a few words; empty where it has one."""
+        name, now = deployment.name, self._deps.clock()
+        if not self.away(deployment, self._store.releases(name)):
+            return ""
+        if (since := self.since(name)) is not None:
+            return f"a machine is being rented since {span(max(0.0, now - since))}"
+        hope = self.hope(name)
+        if hope.error is None or hope.until <= now:
+            return "its machine was given back"
+        later = "no more until lyc deploy" if math.isinf(hope.until) else f"again in {span(hope.until - now)}"
+        return f"no machine ({hope.error.get('what')}), {later}"
 
     def run(self, operation: Operation, talk: Talk) -> dict[str, object]:
         """See `operations.Work`. request: `release`, its number, and `cause`."""

@@ -48,11 +48,13 @@ def test_it_is_given_back_and_rented_again_by_the_same_wish(world: World) -> Non
     world.fall_asleep()
     assert world.cloud.alive() == []
     assert away(world)
+    assert world.again.tells(world.store.deployment(NAME)) == "its machine was given back"
     assert {one.reason for one in world.store.rentals()} == {"unused"}
     world.loop()
     assert world.cloud.alive() == [], "nobody asks"
     world.ask()
     assert not away(world)
+    assert world.again.tells(world.store.deployment(NAME)) == ""
     (release,) = world.store.releases(NAME)
     (new,) = world.store.rentals(open_only=True)
     assert (release.spec.host, release.state) == (new.host, ReleaseState.ACTIVE)
@@ -119,6 +121,8 @@ def test_sold_out_is_tried_again_later_and_later(world: World) -> None:
     hope = world.again.hope(NAME)
     assert (hope.error or {})["ref"] == "no-capacity"
     assert 0 < hope.until - world.clock() <= 60
+    said = world.again.tells(world.store.deployment(NAME))
+    assert said == "no machine (nobody has a machine now that will do), again in 60 s"
     seen = []
     for _ in range(40):
         world.clock.pass_(30)
@@ -144,6 +148,7 @@ def test_a_machine_that_never_does_is_not_paid_for_for_ever(world: World) -> Non
         world.visit()
     assert len(world.cloud.ever) - before == 3
     assert math.isinf(world.again.hope(NAME).until)
+    assert world.again.tells(world.store.deployment(NAME)).endswith("no more until lyc deploy")
     world.hosts.facts = replace(world.hosts.facts, driver="580.95.05", cuda=(13, 0))
     world.ask()
     assert away(world)
