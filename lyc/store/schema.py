@@ -32,7 +32,10 @@ STEPS: dict[int, tuple[tuple[str, str, str], ...]] = {
         ("deployments", "restart_before", "FLOAT"),
         ("releases", "active_at", "FLOAT"),
     ),
-    7: (),  # the tables of placements and wakes
+    7: (  # and the tables of placements and wakes
+        ("replicas", "sleeps", "BOOLEAN NOT NULL DEFAULT 0"),
+        ("replicas", "woken_at", "FLOAT"),
+    ),
 }
 """Columns (table, name, type) that a database of the version before lacks; not where its table was made just now."""
 
@@ -52,6 +55,13 @@ FILL: dict[int, tuple[str, ...]] = {
         WHERE policy IS NULL
         """,
         "UPDATE releases SET active_at = created_at WHERE state IN ('active', 'superseded')",
+    ),
+    # Machines were always given back before there was a policy for it: as after a deploy that says nothing of it.
+    7: (
+        """
+        UPDATE deployments SET policy = json_set(policy, '$.idle_release', 1800.0)
+        WHERE json_extract(policy, '$.idle_release') IS NULL AND name IN (SELECT deployment FROM rentals)
+        """,
     ),
 }
 """What those columns hold for what is there already."""
@@ -117,6 +127,8 @@ REPLICAS = Table(
     Column("error", Text),
     Column("starts", Integer, nullable=False, server_default="1"),
     Column("devices", Text),
+    Column("sleeps", Boolean, nullable=False, server_default="0"),
+    Column("woken_at", Float),
 )
 
 PLACEMENTS = Table(

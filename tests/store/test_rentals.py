@@ -6,9 +6,15 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
+from lyc.errors import Failed
+from lyc.records.deployment import Deployment, ReleaseState
 from lyc.records.rental import RentalState
+from lyc.records.scaling import RELEASE_AFTER, ScalePolicy
 from lyc.store import Store
 from tests.renting.ledger_book import rental
+from tests.store.test_store import release
 
 
 def test_a_rental_comes_back_as_it_went_in(tmp_path: Path) -> None:
@@ -37,3 +43,34 @@ def test_of_two_moves_from_one_state_the_second_is_not_made(tmp_path: Path) -> N
     assert store.rental(one.run_id) == gone
     assert store.rentals(open_only=True) == []
     assert store.rentals(deployment="other") == []
+
+
+def test_what_was_rented_before_there_was_a_policy_for_it_is_given_back_as_ever(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "lyc.db"
+    store, one = Store(path), rental()
+    for name in (one.deployment, "own"):
+        store.add_deployment(Deployment(name, 1.0, 1.0))
+    store.add_rental(one)
+    store.set_meta("schema", "6")
+    store.close()
+    again = Store(path)
+    assert again.deployment(one.deployment).policy == ScalePolicy(idle_release=RELEASE_AFTER)
+    assert again.deployment("own").policy == ScalePolicy()
+
+
+def test_a_release_moves_to_another_host_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home" / "lyc.db")
+    store.add_deployment(Deployment("d", 1.0, 1.0))
+    first = store.add_release(release(), surge=True)
+    store.set_release_state("d", 1, ReleaseState.ACTIVE, at=5.0)
+    plan = replace(first.plan, max_model_len=99)
+    spec = replace(first.spec, host="rent-02")
+    moved = replace(first, spec=spec, spec_digest="other", plan=plan, snapshot_path="/there")
+    store.homes.move(moved, 7.0, surge=False)
+    assert store.releases("d") == [replace(moved, state=ReleaseState.ACTIVE, active_at=5.0)], "it serves as before"
+    assert store.deployment("d").surge is False
+    second = store.add_release(replace(release(), spec_digest="b"), surge=True)
+    with pytest.raises(Failed) as late:
+        store.homes.move(first, 8.0, surge=True)
+    assert late.value.ref == "taken-down"
+    assert [one.spec.host for one in store.releases("d")] == ["rent-02", second.spec.host]
