@@ -22,6 +22,7 @@ from lyc.records.key import Key
 from lyc.records.operation import Operation, OperationEvent, OperationState
 from lyc.records.rental import Rental, RentalState
 from lyc.store import schema
+from lyc.store.homes import Homes
 from lyc.store.journal import Journal
 from lyc.store.mirror import Mirror
 from lyc.store.placements import Placements, WakeTimes
@@ -69,6 +70,7 @@ class Store:
         self.journal = Journal(self._engine)
         self.placements = Placements(self._engine, self.mirror)
         self.wake_times = WakeTimes(self._engine)
+        self.homes = Homes(self._write)
 
     def close(self) -> None:
         self.mirror.close()
@@ -365,6 +367,12 @@ class Store:
         statement = select(table).where(table.c.state == OperationState.RUNNING).order_by(table.c.created_at)
         if deployment is not None:
             statement = statement.where(table.c.deployment == deployment)
+        return [from_row(Operation, row) for row in self._rows(statement)]
+
+    def operations(self, deployment: str) -> list[Operation]:
+        """All of one deployment, oldest first."""
+        table = schema.OPERATIONS
+        statement = select(table).where(table.c.deployment == deployment).order_by(table.c.created_at)
         return [from_row(Operation, row) for row in self._rows(statement)]
 
     def put_event(self, operation: str, item: OperationEvent) -> None:
