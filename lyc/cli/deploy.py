@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
+from urllib.parse import quote
 
 import typer
 
-from lyc.cli.hosts_add import checked_fingerprint, host_of
+from lyc.cli.changing import DryRun
+from lyc.cli.hosts_add import checked_fingerprint, host_known, host_of
 from lyc.cli.offers import chosen, place_of, with_own
 from lyc.cli.options import AcceptHostKey, Json, Providers, duration, places
 from lyc.cli.session import Session, open_session
@@ -20,6 +23,7 @@ from lyc.records.host import RENT
 if TYPE_CHECKING:
     from lyc.cli.proof import Proof
     from lyc.control.documents import DeployResult, NewKeyDocument
+    from lyc.control.scale_documents import ForetoldDocument
     from lyc.records.deployment import DeploymentSpec
 
 EXAMPLES = """
@@ -30,13 +34,17 @@ lyc deploy s3://models/support-8b --s3-endpoint https://s3.example.eu
 lyc deploy acme/support-8b --speculative draft_model:acme/draft-1b,tokens=4
 lyc deploy acme/support-8b --host ssh://ubuntu@gpu1.example.eu
 lyc deploy acme/support-8b --host gpu1 --gpus 0,1
+lyc deploy acme/support-8b --host gpu1 --host gpu2 --min 2 --max 4
 lyc deploy acme/support-8b --host gpu1 --image vllm/vllm-openai:v0.32.0
 lyc deploy acme/support-8b --gpu h100 --residency eu --max-price 3EUR --ttl 8h
 lyc deploy acme/support-8b --provider lyceum --gpu l40s --yes
 lyc deploy acme/support-8b --min 0 --max 4 --idle 15m
 lyc deploy ./merged-model-2 --name support --canary 10%
+lyc deploy ./merged-model-2 --name support --dry-run
 lyc deploy -f lyc.toml --json
 """
+FORETELL_SECONDS = 300.0
+"""Longest wait for what would be done: the model is inspected, hosts are looked at, providers asked."""
 
 
 def deploy(
@@ -57,11 +65,12 @@ def deploy(
     ] = None,
     gpu: Annotated[str | None, typer.Option("--gpu", metavar="CARD", help="auto, cpu, or a card such as h100.")] = None,
     host: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--host",
             metavar="HOST",
-            help="Where: a host's name or address (user@box, ssh://user@box:22), any, rent, or local.",
+            help="Where: a host's name or address (user@box, ssh://user@box:22), any, rent, or local. Repeatable:"
+            " further ones are for replicas that have no room on the first.",
             autocompletion=places,
         ),
     ] = None,
@@ -171,6 +180,7 @@ def deploy(
     timeout: Annotated[
         str | None, typer.Option("--timeout", metavar="TIME", help="Stop waiting after 90s, 15m …, and exit 8.")
     ] = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Serve a model; get a URL and a key.
@@ -187,7 +197,7 @@ def deploy(
         "model": model,
         "name": name,
         "gpu": gpu,
-        "host": host,
+        "host": list(host or []),
         "gpus": gpus,
         "runtime": runtime,
         "image": image,
@@ -224,12 +234,34 @@ def deploy(
     }
     seconds = duration(timeout, "--timeout")
     spec, name_given = wished(flags, file=file, cwd=Path.cwd(), environ=os.environ)
-    where = place_of(session, spec, said=host)
-    spec = with_own(spec, said=host) if where == RENT else replace(spec, host=host_of(session, where, accept=accept))
+    said = host[0] if host else None
+    where = place_of(session, spec, said=said)
+    named = partial(host_known, session) if dry_run else partial(host_of, session, accept=accept)
+    spec = with_own(spec, said=said) if where == RENT else replace(spec, host=named(where))
+    if spec.scale.hosts:
+        further = tuple(named(one) for one in spec.scale.hosts)
+        spec = replace(spec, scale=replace(spec.scale, hosts=further))
+    if dry_run:
+        _foretell(session, spec, name_given)
+        return
     if budget is not None:
         session.client().call("PUT", "/v1/budget", body={"budget": budget})
     offer = chosen(session, spec, ask=not yes) if where == RENT else None
     _Deploy(session, spec, name_given, wait, seconds, offer).run()
+
+
+def _foretell(session: Session, spec: DeploymentSpec, name_given: bool) -> None:
+    """Answer with all that would be done."""
+    from lyc.cli.changing import foretold
+    from lyc.cli.credentials import needed
+
+    body = {"spec": asdict(spec), "credentials": dict(needed(spec, os.environ)), "name_given": name_given}
+    session.output.say("looking, as a deploy would …")
+    path = f"/v1/deployments/{quote(spec.name, safe='')}/foretell"
+    found = cast("ForetoldDocument", session.client().call("POST", path, body=body, timeout=FORETELL_SECONDS))
+    for warning in found["warnings"]:
+        session.output.warn(warning)
+    foretold(session.output, found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,9 @@ from lyc.rollout import given_up
 from lyc.rollout.transitions import RUNNING
 from lyc.scaling import bounds
 from lyc.spec.model_ref import parse_model
-from lyc.spec.scale import IdleSteps, check_steps, policy_of, steps_for, with_machines
+from lyc.spec.scale import IdleSteps, check_steps, policy_of, steps_for
 from lyc.spec.settings import CREDENTIALS
+from lyc.store import Store
 
 _SPEC = TypeAdapter(DeploymentSpec)
 
@@ -59,7 +60,7 @@ class Deployer:
         with self._renter.turn(name):
             self._begin(name)
             try:
-                self._check_name(spec, given=bool(operation.request.get("name_given", True)))
+                check_name(self._deps.store, spec, given=bool(operation.request.get("name_given", True)))
                 release, changed = self._decide(spec, operation, talk)
             except BaseException:
                 self._forget_if_empty(name)
@@ -93,59 +94,36 @@ class Deployer:
             self._deps.store.add_deployment(Deployment(name, now, now))
 
     def _wish(self, spec: DeploymentSpec, plan: Plan) -> None:
-        """What the spec says of replicas and of the rollout. Whoever deploys wants it to serve, asleep or paused as it
-        may be.
-        """
         store, now = self._deps.store, self._deps.clock()
-        found = store.deployment(spec.name)
-        steps = steps_of(store, spec.host, plan)
-        policy = policy_of(spec, found.policy if store.releases(spec.name) else None, steps)
-        policy = policy if own(store, spec.host) else with_machines(policy)
-        low, high = bounds(policy, now)
-        desired = max(1, low, min(high, found.scaler.desired))
+        after = wished(store, store.deployment(spec.name), spec, steps_of(store, spec.host, plan), now)
         store.change_deployment(
-            spec.name,
-            now,
-            policy=policy,
-            scaler=dataclasses.replace(found.scaler, desired=desired, last_request=now),
-            paused=False,
-            bake=found.bake if spec.scale.bake is None else spec.scale.bake,
+            spec.name, now, policy=after.policy, scaler=after.scaler, paused=after.paused, bake=after.bake
         )
 
     def _forget_if_empty(self, name: str) -> None:
         if not self._deps.store.releases(name):
             self._deps.store.remove_deployment(name)
 
-    def _check_name(self, spec: DeploymentSpec, *, given: bool) -> None:
-        """A derived name must not take over a deployment of another model by chance."""
-        releases = self._deps.store.releases(spec.name)
-        if given or not releases or releases[-1].state is ReleaseState.FAILED:
-            return
-        parsed = [
-            parse_model(text, cwd=Path("/"), is_dir=Path.is_dir) for text in (releases[-1].spec.model, spec.model)
-        ]
-        if len({(ref.kind, ref.location) for ref in parsed}) > 1:
-            raise UsageError(
-                "name-taken",
-                f"the name {spec.name!r} is taken by a deployment of {releases[-1].model}",
-                where="--name",
-                hint=f"choose another: --name {spec.name}-2; or release this model there: --name {spec.name}",
-            )
-
     def _decide(self, spec: DeploymentSpec, operation: Operation, talk: Talk) -> tuple[Release, bool]:
         """The release that shall serve, and whether it is a new one."""
         credentials = load_credentials(self._deps.settings, operation.id)
-        if spec.host == RENT:
+        if RENT in (spec.host, *(spec.scale.hosts or ())):
             self._deps.accounts.hear(credentials)
         preparation = Preparation(
-            self._deps, self._renter, spec, credentials, talk, freed=self._held(spec.name), offer=_offer(operation)
+            self._deps,
+            self._renter,
+            spec,
+            credentials,
+            talk,
+            freed=held_by(self._deps.store, spec.name),
+            offer=_offer(operation),
         )
         if spec.host == RENT:  # before anything is rented
-            _check_steps(spec, steps_for(own=False, cards=True))
+            check_said_steps(spec, steps_for(own=False, cards=True))
         prepared = preparation.decide(lambda: self._still_wanted(spec.name))
         if spec.host != RENT:
-            _check_steps(spec, steps_of(self._deps.store, prepared.spec.host, prepared.plan))
-        current = self._current(spec.name)
+            check_said_steps(spec, steps_of(self._deps.store, prepared.spec.host, prepared.plan))
+        current = current_release(self._deps.store, spec.name)
         if current is not None and current.spec_digest == prepared.digest:
             if prepared.spec.host != LOCAL:  # it may have been installed anew since
                 preparation.provide(prepared, lambda: self._still_wanted(spec.name), current.spec.image)
@@ -181,19 +159,6 @@ class Deployer:
         again = policy.hosts or not own(self._deps.store, spec.host)
         kept = {env: one for env, one in credentials.items() if env in names} if again else {}
         keep_credentials(self._deps.settings, release.deployment, kept)
-
-    def _current(self, name: str) -> Release | None:
-        """The release that serves or is on its way; a failed one does not count, so that trying again tries again."""
-        deployment = self._deps.store.find_deployment(name)
-        releases = self._deps.store.releases(name)
-        found = next((release for release in releases if deployment and release.number == deployment.target), None)
-        return None if found is None or found.state is ReleaseState.FAILED else found
-
-    def _held(self, name: str) -> int:
-        """Bytes of memory that the replicas of a deployment hold, and give back if a new release has no room beside."""
-        plans = {release.number: release.plan.memory_bytes or 0 for release in self._deps.store.releases(name)}
-        running = [replica for replica in self._deps.store.replicas(name) if replica.state in RUNNING]
-        return sum(plans.get(replica.release, 0) for replica in running)
 
     def _revive(self, release: Release) -> None:
         """Replicas that were given up after a crash loop are tried again when a person asks again."""
@@ -247,7 +212,51 @@ class Deployer:
             raise Failed("paused", f"{name} was paused meanwhile", hint=f"lyc resume {name}")
 
 
-def _check_steps(spec: DeploymentSpec, steps: IdleSteps) -> None:
+def check_name(store: Store, spec: DeploymentSpec, *, given: bool) -> None:
+    """A derived name must not take over a deployment of another model by chance. Raises UsageError `name-taken`."""
+    releases = store.releases(spec.name)
+    if given or not releases or releases[-1].state is ReleaseState.FAILED:
+        return
+    parsed = [parse_model(text, cwd=Path("/"), is_dir=Path.is_dir) for text in (releases[-1].spec.model, spec.model)]
+    if len({(ref.kind, ref.location) for ref in parsed}) > 1:
+        raise UsageError(
+            "name-taken",
+            f"the name {spec.name!r} is taken by a deployment of {releases[-1].model}",
+            where="--name",
+            hint=f"choose another: --name {spec.name}-2; or release this model there: --name {spec.name}",
+        )
+
+
+def current_release(store: Store, name: str) -> Release | None:
+    """The release that serves or is on its way; a failed one does not count, so that trying again tries again."""
+    deployment, releases = store.find_deployment(name), store.releases(name)
+    found = next((release for release in releases if deployment and release.number == deployment.target), None)
+    return None if found is None or found.state is ReleaseState.FAILED else found
+
+
+def held_by(store: Store, name: str) -> int:
+    """Bytes of memory that the replicas of a deployment hold, and give back if a new release has no room beside."""
+    plans = {release.number: release.plan.memory_bytes or 0 for release in store.releases(name)}
+    return sum(plans.get(one.release, 0) for one in store.replicas(name) if one.state in RUNNING)
+
+
+def wished(store: Store, found: Deployment, spec: DeploymentSpec, steps: IdleSteps, now: float) -> Deployment:
+    """A deployment with what a spec says of replicas and of the rollout. Whoever deploys wants it to serve, asleep or
+    paused as it may be. steps: of the host of the spec.
+    """
+    policy = policy_of(spec, found.policy if store.releases(spec.name) else None, steps)
+    low, high = bounds(policy, now)
+    desired = max(1, low, min(high, found.scaler.desired))
+    return dataclasses.replace(
+        found,
+        policy=policy,
+        scaler=dataclasses.replace(found.scaler, desired=desired, last_request=now),
+        paused=False,
+        bake=found.bake if spec.scale.bake is None else spec.scale.bake,
+    )
+
+
+def check_said_steps(spec: DeploymentSpec, steps: IdleSteps) -> None:
     """Raises SpecError `impossible-step`."""
     said = spec.scale
     check_steps(

@@ -56,11 +56,14 @@ class Placed:
 
 class Placing:
     """Of one deployment on one machine, that of its spec. freed: bytes that replicas it replaces would give back. say:
-    hears what was done to a host meanwhile.
+    hears what was done to a host meanwhile. dry: nothing is; it hears what would be.
     """
 
-    def __init__(self, deps: Deps, spec: DeploymentSpec, *, freed: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, deps: Deps, spec: DeploymentSpec, *, freed: int, say: Callable[[str], None], dry: bool = False
+    ) -> None:
         self._say = say
+        self._dry = dry
         self._deps = deps
         self._spec = spec
         self._site = deps.sites.site(spec.host)
@@ -102,26 +105,30 @@ class Placing:
         )
         needed = room(build, needs.weights, installed=needs.installed or needs.container)
         own = [one.digest for one in there.values() if one]
-        if self._make_room(host, found, needed, own, build):
+        freed = self._make_room(host, found, needed, own, build)
+        if freed and self._dry:
+            found = _roomier(found, freed)
+        elif freed:
             found = dataclasses.replace(self._deps.hosts.look(host, reach=False), reaches=found.reaches)
             store.saw_host(KnownHost(host, found, None, found.looked_at))
             facts = host_facts(spec.host, found)
         refuse(spec.host, preflight(spec.host, found, needs))
         return facts
 
-    def _make_room(self, host: Host, found: RemoteFacts, needed: int, own: Sequence[str], build: EngineBuild) -> bool:
+    def _make_room(self, host: Host, found: RemoteFacts, needed: int, own: Sequence[str], build: EngineBuild) -> int:
         """Remove what nobody needs from a host that is short of `needed` bytes, the longest unused first. own: digests
-        of snapshots, and build: the engine, that this deploy needs itself.
+        of snapshots, and build: the engine, that this deploy needs itself. Bytes that were freed.
         """
         store = self._deps.store
         short = found.place is not None and found.place.free < needed
         if not short or store.prepared(host.name) is None or deploying(store, host.name, but=self._spec.name):
-            return False
+            return 0
         snapshots, engines = kept(store, host.name)
-        pruned = self._deps.upkeep.prune(host, [*snapshots, *own], [*engines, build.id], free=needed, dry_run=False)
+        pruned = self._deps.upkeep.prune(host, [*snapshots, *own], [*engines, build.id], free=needed, dry_run=self._dry)
+        done = "would be removed" if self._dry else "removed"
         for one in pruned:
-            self._say(f"removed from {host.name}, to make room: {one.kind} {one.name}, {show_bytes(one.bytes)}")
-        return bool(pruned)
+            self._say(f"{done} from {host.name}, to make room: {one.kind} {one.name}, {show_bytes(one.bytes)}")
+        return sum(one.bytes for one in pruned)
 
     def _have(self, found: Found) -> Snapshot | None:
         try:
@@ -196,15 +203,16 @@ def place(
     freed: int,
     say: Callable[[str], None],
     own: bool = False,
+    dry: bool = False,
 ) -> Placed:
     """On the machine that the spec names; for `any`, on the known host where the deployment is already, else on the one
     that holds the weights, else on the one with the most memory free. own: of `any`, rented ones are left out. Raises
     what `Placing.place` does, and NoFit `no-host-fits`.
     """
     if spec.host != ANY:
-        return Placing(deps, spec, freed=freed, say=say).place(model, draft)
+        return Placing(deps, spec, freed=freed, say=say, dry=dry).place(model, draft)
     names = [known.host.name for known in deps.store.hosts() if known.host.own or not own]
-    return place_among(deps, spec, names, model, draft, freed=freed, say=say)
+    return place_among(deps, spec, names, model, draft, freed=freed, say=say, dry=dry)
 
 
 def place_among(
@@ -217,6 +225,7 @@ def place_among(
     freed: int,
     say: Callable[[str], None],
     like: Plan | None = None,
+    dry: bool = False,
 ) -> Placed:
     """As `place` on the best of these hosts. like: a plan that serves already, and the new one stands in for: with the
     same kind of engine.
@@ -226,7 +235,8 @@ def place_among(
 
     def tried(name: str) -> Placed | LycError:
         try:
-            found = Placing(deps, dataclasses.replace(spec, host=name), freed=freed, say=say).place(model, draft)
+            there = dataclasses.replace(spec, host=name)
+            found = Placing(deps, there, freed=freed, say=say, dry=dry).place(model, draft)
             _alike(found, like)
             return found
         except LycError as error:
@@ -254,6 +264,12 @@ def _alike(found: Placed, like: Plan | None) -> None:
             f"{found.host} has {'no GPU' if found.plan.engine.on_cpu else 'GPUs'}",
             why=f"the others of its kind run on {like.accelerator}",
         )
+
+
+def _roomier(found: RemoteFacts, freed: int) -> RemoteFacts:
+    """As it would be found with so many bytes more on the disk of lyc's folder."""
+    disks = (dataclasses.replace(one, free=one.free + freed) if one == found.place else one for one in found.disks)
+    return dataclasses.replace(found, disks=tuple(disks))
 
 
 def _task(spec: DeploymentSpec, facts: ModelFacts) -> str:

@@ -26,7 +26,9 @@ from lyc.records.host import LOCAL, RENT
 from lyc.records.model import Listing, ModelFacts, ModelRef, Snapshot
 from lyc.records.plan import Plan
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
+from lyc.records.rental import Rental
 from lyc.records.secret import Secret
+from lyc.renting.choice import Candidate
 from lyc.sources import reader
 from lyc.spec.model_ref import parse_model
 from lyc.units import show_bytes
@@ -48,6 +50,18 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class Foretold:
+    """What a deploy would come to. where: a machine that is there, one that is rented and comes up yet, or an offer to
+    be taken. prepared: None where the machine is not there yet.
+    """
+
+    model: Found
+    draft: Found | None
+    where: Placed | Rental | Candidate
+    prepared: Prepared | None
+
+
+@dataclass(frozen=True, slots=True)
 class Provided:
     """What is there now. image: of the container, pinned; None where the engine runs in none."""
 
@@ -58,7 +72,7 @@ class Provided:
 
 class Preparation:
     """Does the steps for one spec, telling `talk`. freed: bytes that replicas it replaces would give back. offer: what
-    to rent, where something is to be rented and a person has chosen. taken, until: as in `Question`.
+    to rent, where something is to be rented and a person has chosen. taken, until, dry: as in `Question`.
     """
 
     def __init__(
@@ -73,8 +87,10 @@ class Preparation:
         offer: tuple[str, str] | None = None,
         taken: frozenset[str] = frozenset(),
         until: float | None = None,
+        dry: bool = False,
     ) -> None:
         self._deps = deps
+        self._dry = dry
         self._renter = renter
         self._offer = offer
         self._taken = taken
@@ -118,6 +134,24 @@ class Preparation:
         self._spec = spec = dataclasses.replace(self._spec, host=placed.host)
         return Prepared(spec, model, draft, placed.plan, placed.surge, self._digest(model, draft, placed.plan))
 
+    def foretold(self) -> Foretold:
+        """What `decide` would come to, if the first that it tries will do; nothing is rented, installed or fetched.
+        Raises as `decide` does.
+        """
+        spec = self._spec
+        model, draft, placed = self._inspected()
+        found: Placed | Rental | Candidate | None = placed
+        if found is None:
+            question = Question(spec, model, draft, self._freed, self._offer, taken=self._taken, dry=True)
+            found = RentedPlacing(self._deps, self._renter, question, self._talk, _never).foretold()
+        if not isinstance(found, Placed):
+            return Foretold(model, draft, found, None)
+        self._spec = spec = dataclasses.replace(spec, host=found.host)
+        for warning in found.plan.warnings:
+            self._talk.warn(warning)
+        digest = self._digest(model, draft, found.plan)
+        return Foretold(model, draft, found, Prepared(spec, model, draft, found.plan, found.surge, digest))
+
     def inspected(self) -> ModelFacts:
         """What the model is; nothing is planned, and nothing is said of where it could go."""
         return self._inspected()[0].facts
@@ -147,7 +181,7 @@ class Preparation:
         return source, listing, drafts
 
     def _place(self, model: Found, draft: Found | None) -> Placed:
-        return place(self._deps, self._spec, model, draft, freed=self._freed, say=self._talk.warn)
+        return place(self._deps, self._spec, model, draft, freed=self._freed, say=self._talk.warn, dry=self._dry)
 
     def provide(self, prepared: Prepared, cancelled: Cancelled, image: str | None = None) -> Provided:
         """All that the engine needs, on the machine where it will run.
@@ -238,6 +272,10 @@ class Preparation:
 
     def _say(self, phase: Phase) -> Callable[[str], None]:
         return lambda line: self._talk.phase(PhaseEvent(phase, PhaseStatus.PROGRESS, line))
+
+
+def _never() -> None:
+    """Nobody cancels what only looks."""
 
 
 def _short(ref: ModelRef) -> str:

@@ -37,7 +37,7 @@ _NEXT = frozenset({
 class Question:
     """What is to be placed. preferred: (provider, offer id) that a person chose; only that one is tried then. taken:
     hosts that will not do, for they have another use. until: when it shall go whatever happens, in seconds since the
-    epoch; None = as the spec says, from now on.
+    epoch; None = as the spec says, from now on. dry: nothing is done to any machine.
     """
 
     spec: DeploymentSpec
@@ -47,6 +47,7 @@ class Question:
     preferred: tuple[str, str] | None = None
     taken: frozenset[str] = frozenset()
     until: float | None = None
+    dry: bool = False
 
 
 class RentedPlacing:
@@ -84,6 +85,30 @@ class RentedPlacing:
                 self._talk.warn(f"{words(candidate.offer)}: {done}")
         raise nothing(choice, listing, tried)
 
+    def foretold(self) -> Placed | Rental | Candidate:
+        """What `place` would try first, with nothing rented: a machine that is there, one that is rented and comes up
+        yet, or an offer. Raises as `place` does.
+        """
+        spec, renter = self._question.spec, self._renter
+        self._check()
+        for rental in reversed(renter.open_rentals(spec)):
+            if rental.host is None:
+                return rental
+            if rental.host not in self._question.taken:
+                try:
+                    return self._placing(rental.host).place(self._question.model, self._question.draft)
+                except LycError as error:
+                    if not _another(error):
+                        raise
+                    self._talk.warn(f"{words(rental.offer)}, rented already: {error}")
+        if spec.rent.own and (placed := self._owned()) is not None:
+            return placed
+        choice, listing = renter.choice(spec, self._question.model.facts, wish_of(spec))
+        candidates = _ordered(choice.candidates, self._question.preferred)
+        if not candidates:
+            raise nothing(choice, listing, [])
+        return candidates[0]
+
     def _check(self) -> None:
         """What no machine would mend is said before one is paid for. Raises SpecError and UsageError."""
         spec, build = self._question.spec, versions.pinned(on_cpu=self._question.spec.gpu == "cpu")
@@ -99,8 +124,9 @@ class RentedPlacing:
         try:
             spec = replace(question.spec, host=ANY)
             return place(
-                self._deps, spec, question.model, question.draft, freed=question.freed, say=self._talk.warn, own=True
-            )
+                self._deps, spec, question.model, question.draft, freed=question.freed, say=self._talk.warn, own=True,
+                dry=question.dry,
+            )  # fmt: skip
         except NoFit as error:
             self._talk.warn(f"no machine of your own will do: {'; '.join(error.detail) or error}")
             return None
@@ -137,9 +163,11 @@ class RentedPlacing:
     def _on(self, rental: Rental) -> Placed:
         question = self._question
         host = self._renter.bring_up(rental, question.spec, self._talk, self._cancelled)
-        spec = replace(question.spec, host=host.name)
-        placing = Placing(self._deps, spec, freed=question.freed, say=self._talk.warn)
-        return placing.place(question.model, question.draft)
+        return self._placing(host.name).place(question.model, question.draft)
+
+    def _placing(self, host: str) -> Placing:
+        question, spec = self._question, replace(self._question.spec, host=host)
+        return Placing(self._deps, spec, freed=question.freed, say=self._talk.warn, dry=question.dry)
 
     def _say(self, message: str) -> None:
         self._talk.phase(PhaseEvent(Phase.RENT, PhaseStatus.PROGRESS, message))

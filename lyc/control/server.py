@@ -17,6 +17,7 @@ from lyc.control import costs, host_views, rent_api, scale_api, views
 from lyc.control.deps import Deps
 from lyc.control.documents import API
 from lyc.control.feed import Feed
+from lyc.control.foretelling import Foreteller
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.host_care import HostCare
 from lyc.control.hosts import RESERVED, Hosts
@@ -33,6 +34,7 @@ from lyc.control.told import told
 from lyc.errors import LycError, NotAuthorised, NotFound, UsageError
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.operation import OperationKind
+from lyc.records.secret import Secret
 from lyc.spec.host_address import parse_address
 from lyc.spec.names import check_name
 from lyc.store import Store
@@ -168,18 +170,21 @@ def _add_controller(app: FastAPI, parts: Parts) -> None:
 def _add_deployments(app: FastAPI, parts: Parts) -> None:
     store = parts.deps.store
     shown = views.Views(parts.deps, parts.gatekeeper)
-    logs = Logs(parts.deps)
+    logs, foreteller = Logs(parts.deps), Foreteller(parts.deps, parts.renter)
 
     @app.put("/v1/deployments/{name}", status_code=202)
     def deploy(name: str, request: DeployRequest) -> dict[str, Any]:
         """Store a wish and start on it."""
-        check_name(name)
-        if request.spec.name != name:
-            raise UsageError("name-mismatch", f"the spec is for {request.spec.name!r}, the call for {name!r}")
-        if request.spec.host not in RESERVED:
-            store.host(request.spec.host)  # before anything is stored
+        _check_wish(name, request.spec, store)  # before anything is stored
         wish = {"spec": asdict(request.spec), "name_given": request.name_given, "offer": request.offer}
         return {"operation": parts.operations.begin(OperationKind.DEPLOY, name, wish, request.credentials).id}
+
+    @app.post("/v1/deployments/{name}/foretell")
+    def foretell(name: str, request: DeployRequest) -> dict[str, Any]:
+        """What a deploy would do; nothing is done."""
+        _check_wish(name, request.spec, store)
+        secret = {env: Secret(value) for env, value in request.credentials.items()}
+        return foreteller.deploy(request.spec, secret, name_given=request.name_given, offer=request.offer)
 
     @app.get("/v1/deployments")
     def deployments() -> dict[str, Any]:
@@ -221,6 +226,16 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
                 stop.set()
 
         return StreamingResponse(stream(), media_type=NDJSON)
+
+
+def _check_wish(name: str, spec: DeploymentSpec, store: Store) -> None:
+    """Raises UsageError `invalid-name`, `name-mismatch`, NotFound `no-such-host`."""
+    check_name(name)
+    if spec.name != name:
+        raise UsageError("name-mismatch", f"the spec is for {spec.name!r}, the call for {name!r}")
+    for host in (spec.host, *(spec.scale.hosts or ())):
+        if host not in RESERVED:
+            store.host(host)
 
 
 def _add_operations(app: FastAPI, parts: Parts) -> None:
