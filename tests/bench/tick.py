@@ -59,7 +59,8 @@ def fill(store: Store, deployments: int, replicas: int) -> None:
             rows["replicas"].append(to_row(made))
     with store._write() as connection:
         for table in (schema.DEPLOYMENTS, schema.RELEASES, schema.REPLICAS):
-            connection.execute(insert(table), rows[table.name])
+            if rows[table.name]:
+                connection.execute(insert(table), rows[table.name])
 
 
 def bare(path: Path, names: list[str]) -> int:
