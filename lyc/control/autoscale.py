@@ -126,6 +126,8 @@ class Autoscaler:
     def _look(self, deployment: Deployment, replicas: Sequence[Replica], counters: _Counters, now: float) -> None:
         name, watched = deployment.name, self._of(deployment)
         passed = watched.meter.read(replicas, counters.status, counters.arrived.get(name, 0))
+        if passed.ready is not None and passed.ready < sum(one.state is ReplicaState.READY for one in replicas):
+            self._changed(name)  # whose loop may rest for seconds where there are many
         watched.window.append(sample(now, passed, counters.held.get(name, 0), self._loads(replicas)))
         if deployment.paused:
             return
