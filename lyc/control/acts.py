@@ -13,12 +13,15 @@ from lyc.rollout import words
 from lyc.rollout.actions import (
     Action,
     CreateReplica,
+    Expand,
     MoveReplica,
     RemoveDeployment,
     Retarget,
     SettleRelease,
+    SleepEngine,
     StartProcess,
     StopProcess,
+    WakeEngine,
 )
 
 ACTOR = "reconciler"
@@ -33,9 +36,9 @@ def name(action: Action) -> str:
 def subject(action: Action) -> str:
     """The replica, or the number of the release; empty for the deployment itself."""
     match action:
-        case MoveReplica() | StartProcess() | StopProcess():
+        case MoveReplica() | StartProcess() | StopProcess() | SleepEngine() | WakeEngine():
             return action.replica
-        case CreateReplica() | SettleRelease():
+        case CreateReplica() | Expand() | SettleRelease():
             return str(action.release)
         case Retarget(release):
             return "" if release is None else str(release)
@@ -61,7 +64,7 @@ class Acts:
     def written(self, action: Action) -> Iterator[Outcome]:
         """Around the act. What changes the world is written down before it; what only changes the store, after it."""
         who, outcome = subject(action), Outcome()
-        abroad = isinstance(action, StartProcess | StopProcess)
+        abroad = isinstance(action, StartProcess | StopProcess | SleepEngine | WakeEngine)
         if abroad and self._last.get(who) == action:
             yield outcome
             return

@@ -47,6 +47,7 @@ def process_of(deps: Deps, replica: Replica, release: Release | None, site: Site
             draft_path=Path(plan.speculative_model) if plan.speculative_model else None,
             cache_dir=shared,
             own_cache_dir=compiled.folder(shared, release.snapshot, plan),
+            sleeps=replica.sleeps and not plan.engine.on_cpu,
         ),
         site.environ,
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lyc.control.deps import Deps
+from lyc.control.dozing import Call, sleeping
 from lyc.control.layout import attempt_directory, engine_key
 from lyc.control.probing import Probe
 from lyc.engines import reported, vllm
@@ -28,6 +31,10 @@ from lyc.rollout import Seen
 
 HEALTH_SECONDS = 2.0
 PULSE_SECONDS = 2.0
+REST_SECONDS = 60.0
+"""Where nobody has asked it anything since it said that it had nothing to do: thousands of engines that rest are to be
+no load. That it is well the gateway asks once a second.
+"""
 SURE_SECONDS = 60.0
 """For one short completion among those that run."""
 DIAGNOSED_LINES = 400
@@ -48,11 +55,14 @@ class _Memory:
     loading: bool = False
     progress: EngineProgress | None = None
     reported: Reported = field(default_factory=Reported)
-    felt: float = -PULSE_SECONDS
+    felt: float = -REST_SECONDS
+    sent: int | None = None
     pulse: Pulse | None = None
     load: EngineLoad | None = None
     asked: threading.Thread | None = None
     probe: Probe | None = None
+    call: Call | None = None
+    sleeping: bool | None = None
     failure: EngineFailed | None = None
 
     def restarted(self, starts: int, now: float) -> _Memory:
@@ -136,7 +146,7 @@ class Observer:
         elif status.state == "running" and status.starts > memory.starts:
             memory = memory.restarted(status.starts, now)
         if memory.state is not replica.state:
-            memory.state, memory.probe = replica.state, None
+            memory.state, memory.probe, memory.sleeping = replica.state, None, None
             memory.coming.begun(now)
         self._memory[replica.id] = memory
         return memory
@@ -161,6 +171,12 @@ class Observer:
         """At one that runs."""
         if replica.state in (ReplicaState.STARTING, ReplicaState.LOADING):
             return self._look_at_start(memory, replica)
+        if replica.state is ReplicaState.ASLEEP:
+            return Seen("running", starts=replica.starts, sleeping=self._asleep(memory, replica))
+        if replica.state is ReplicaState.PROBING and replica.sleeps and memory.probe is None:
+            sleeping = self._asleep(memory, replica)
+            if sleeping is not False:
+                return Seen("running", starts=replica.starts, sleeping=sleeping, failure=self._overdue(memory))
         if replica.state is ReplicaState.PROBING:
             return self._look_at_probe(memory, replica, task)
         if replica.state is ReplicaState.DRAINING:
@@ -186,26 +202,49 @@ class Observer:
         """One real completion. It is asked for until it comes, is refused, or has taken too long."""
         if memory.probe is None or (memory.probe.over() and not memory.probe.settled):
             memory.probe = Probe(self._client(replica), replica.deployment, task, self._answered).start()
-        probe, failure = memory.probe, None
+        probe = memory.probe
         if probe.over():
-            failure = probe.failure
-        elif memory.coming.unanswered(self._pulse_clock()):
-            failure = self._stuck(
-                "engine-unproven",
-                f"the engine says that it is well, but owes its first answer for {UNANSWERED_SECONDS / 60:.0f} min",
-                "it was asked for two tokens",
-            )
-        document = None if failure is None else failure.document()
-        return Seen("running", starts=replica.starts, proven=probe.over() and probe.proven, failure=document)
+            failure = None if probe.failure is None else probe.failure.document()
+            return Seen("running", starts=replica.starts, proven=probe.proven, failure=failure)
+        return Seen("running", starts=replica.starts, failure=self._overdue(memory))
+
+    def _overdue(self, memory: _Memory) -> dict[str, object] | None:
+        """Of one that owes its first answer."""
+        if not memory.coming.unanswered(self._pulse_clock()):
+            return None
+        return self._stuck(
+            "engine-unproven",
+            f"the engine says that it is well, but owes its first answer for {UNANSWERED_SECONDS / 60:.0f} min",
+            "it was asked for two tokens",
+        ).document()
+
+    def _asleep(self, memory: _Memory, replica: Replica) -> bool | None:
+        """What it says of itself; it is not asked while it is told to sleep or to wake."""
+        if memory.call is not None and not memory.call.over():
+            return None
+        now = self._pulse_clock()
+        if memory.sleeping is None or replica.state is ReplicaState.PROBING or now - memory.felt >= PULSE_SECONDS:
+            memory.felt = now
+            memory.sleeping = sleeping(self._client(replica), HEALTH_SECONDS)
+        return memory.sleeping
+
+    def tell(self, replica: Replica, path: str) -> None:
+        """Let an engine sleep or wake, unless it is being told already. Returns at once."""
+        memory = self._memory.get(replica.id)
+        if memory is not None and (memory.call is None or memory.call.over()):
+            memory.sleeping = None
+            memory.call = Call(self._client(replica), path, self._answered)
 
     def _feel(self, memory: _Memory, replica: Replica, task: str) -> EngineFailed | None:
         """The pulse of one that serves: why it must be started anew, if it must."""
-        now = self._pulse_clock()
-        if now - memory.felt < PULSE_SECONDS:
+        now, active, sent = self._pulse_clock(), self._active(replica.id), self._sent(replica.id)
+        said = memory.load
+        rests = said is not None and said.running + said.waiting == 0 and active == 0 and sent == memory.sent
+        if now - memory.felt < (REST_SECONDS if rests else PULSE_SECONDS):
             return memory.failure
-        memory.felt = now
+        memory.felt, memory.sent = now, sent
         memory.load = self._loaded(replica)
-        pulse = (memory.pulse or Pulse(now)).beat(memory.load, self._active(replica.id), now, self._sent(replica.id))
+        pulse = (memory.pulse or Pulse(now)).beat(memory.load, active, now, sent)
         memory.pulse = pulse
         if pulse.silent(now):
             memory.failure = self._stuck("engine-silent", "the engine runs, but its server answers nothing any more")
@@ -295,7 +334,7 @@ class Observer:
 
         if replica.id not in self._clients:
             self._clients[replica.id] = httpx.Client(
-                transport=httpx.HTTPTransport(uds=replica.socket),
+                transport=httpx.HTTPTransport(uds=replica.socket, verify=_no_tls()),
                 base_url="http://engine",
                 headers={"authorization": f"Bearer {engine_key(self._deps.settings, self._name).reveal()}"},
             )
@@ -318,6 +357,12 @@ class Observer:
         if status.active is None:
             return None
         return status.active.get(replica.id, 0) + self._passing().get(replica.id, 0)
+
+
+@cache
+def _no_tls() -> ssl.SSLContext:
+    """Of a socket that speaks plain HTTP: by default each client would read all certificates there are (20 ms)."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _host_gone(host: str) -> EngineFailed:

@@ -10,6 +10,7 @@ import logging
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from lyc.control.host_plans import plan_on
 from lyc.control.layout import attempt_directory, gateway_process, replica_root
 from lyc.control.leaps import Leaps
 from lyc.control.observer import Observer
+from lyc.control.pace import Pace
 from lyc.control.places import Places
 from lyc.control.placing import devices_for
+from lyc.engines import sleep
 from lyc.errors import LycError, NotFound, Unreachable
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.engine import EngineLoad, EngineProgress
@@ -38,8 +41,10 @@ from lyc.rollout.actions import (
     RemoveDeployment,
     Retarget,
     SettleRelease,
+    SleepEngine,
     StartProcess,
     StopProcess,
+    WakeEngine,
 )
 from lyc.rollout.transitions import ENDED
 
@@ -52,7 +57,7 @@ LookFor = Callable[[str, int], str]
 """Begins to look for one more host for a release of a deployment; how that went."""
 Wished = Callable[[Deployment, Sequence[Release], Sequence[Replica], int], int]
 """How many of the replicas that are desired there may be now."""
-_STEADY = frozenset({ReplicaState.READY}) | ENDED
+_STEADY = frozenset({ReplicaState.READY, ReplicaState.ASLEEP}) | ENDED
 
 
 class Worker:
@@ -69,18 +74,21 @@ class Worker:
         sent: Callable[[str], int | None],
         wished: Wished,
         expand: LookFor,
+        loops: Callable[[], int],
     ) -> None:
         self._deps = deps
         self._gatekeeper = gatekeeper
         self._name = name
         self._wished = wished
         self._expand = expand
+        self._loops = loops
         self._wake = threading.Event()
         self._observer = Observer(
             deps, name, in_flight, passing, sent=sent, pulse_clock=deps.steady, answered=self._wake.set
         )
         self._leaps = Leaps(deps.clock, deps.steady)
         self._acts = Acts(deps, name)
+        self._pace = Pace()
         self._places = Places(deps, name, self._wake.set)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"reconcile-{name}", daemon=True)
@@ -107,7 +115,7 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            pause = IDLE_SECONDS
+            pause, began = IDLE_SECONDS, time.thread_time()
             try:
                 situation = self._situation()
                 if situation is None:
@@ -116,6 +124,9 @@ class Worker:
                 self._remember_reported(situation)
                 steady = all(_steady(replica, situation) for replica in situation.replicas)
                 pause = 0.0 if acted else IDLE_SECONDS if steady else BUSY_SECONDS
+                if steady and not acted:
+                    cost = time.thread_time() - began
+                    pause = self._pace.rest(pause, cost, self._loops(), asleep=_asleep(situation))
             except Exception:
                 log.exception("reconciling %s", self._name)
             self._wake.wait(pause)
@@ -157,7 +168,7 @@ class Worker:
         for action in actions:
             with self._acts.written(action) as outcome:
                 outcome.result = self._apply(action, situation, replicas)
-        return any(not isinstance(action, StopProcess) for action in actions)
+        return any(not isinstance(action, StopProcess | SleepEngine | WakeEngine) for action in actions)
 
     def _apply(self, action: Action, situation: Situation, replicas: dict[str, Replica]) -> str:
         """How it ended, for the journal."""
@@ -171,6 +182,10 @@ class Worker:
                 self._move(action, replicas, now)
             case StartProcess(identity):
                 return self._start(replicas[identity], situation, replicas)
+            case SleepEngine(identity):
+                self._observer.tell(replicas[identity], sleep.SLEEP_PATH)
+            case WakeEngine(identity):
+                self._observer.tell(replicas[identity], sleep.WAKE_PATH)
             case StopProcess(identity, grace):
                 return self._end(replicas[identity], grace)
             case SettleRelease():
@@ -210,17 +225,17 @@ class Worker:
         self._deps.store.put_replica(new)
         replicas[old.id] = new
         if action.signal is Signal.PROVEN:
-            self._measure(new)
+            self._measure(new, woken=old.woken_at)
         if {old.state, state} & {ReplicaState.READY, ReplicaState.DRAINING}:
             self._gatekeeper.sync()
         if state in ENDED:
             self._prune()
 
-    def _measure(self, ready: Replica) -> None:
+    def _measure(self, ready: Replica, woken: float | None) -> None:
         """Keep how long it took, for whoever waits for the next one."""
         release = next((one for one in self._deps.store.releases(self._name) if one.number == ready.release), None)
         if release is not None:
-            waketimes.note(self._deps.store, ready, release)
+            waketimes.note(self._deps.store, ready, release, woken)
 
     def _start(self, replica: Replica, situation: Situation, replicas: dict[str, Replica]) -> str:
         try:
@@ -230,9 +245,20 @@ class Worker:
             log.warning("starting %s: %s", replica.id, error)
             return error.ref
         except LycError as error:
-            self._move(MoveReplica(replica.id, Signal.GAVE_UP, error.document()), replicas, self._deps.clock())
+            signal = Signal.STOP if self._displaced(replica, situation, error) else Signal.GAVE_UP
+            self._move(MoveReplica(replica.id, signal, error.document()), replicas, self._deps.clock())
             return error.ref
         return "done"
+
+    def _displaced(self, replica: Replica, situation: Situation, error: LycError) -> bool:
+        """Whether it was on a further host where the weights are no longer: then its release is not there any more."""
+        release = situation.release(replica.release)
+        if error.ref != "weights-missing" or release is None or release.spec.host == replica.host:
+            return False
+        for one in self._deps.store.placements.list(self._name):
+            if (one.release, one.host) == (replica.release, replica.host):
+                self._deps.store.placements.remove(one.id)
+        return True
 
     def _end(self, replica: Replica, grace: float) -> str:
         log.info("stopping %s", replica.id)
@@ -280,6 +306,11 @@ def _steady(replica: Replica, situation: Situation) -> bool:
     return replica.state in _STEADY or (seen is not None and seen.process == "unknown")
 
 
+def _asleep(situation: Situation) -> bool:
+    """Whether nothing of it runs, or shall."""
+    return not situation.desired and all(replica.state in ENDED for replica in situation.replicas)
+
+
 class Reconciler:
     """All workers, and the sweep for processes that nobody knows."""
 
@@ -314,6 +345,7 @@ class Reconciler:
                     sent=self.sent,
                     wished=self.wished,
                     expand=self.expand,
+                    loops=lambda: len(self._workers),
                 )
                 worker.start()
         worker.wake()

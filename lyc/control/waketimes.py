@@ -103,7 +103,7 @@ def expected(times: Sequence[WakeTime], release: int | None, step: WakeStep) -> 
 
 def step(replicas: Sequence[Replica], *, released: bool = False) -> WakeStep:
     """From where a deployment would wake now. replicas: of its target. released: its machine was given back."""
-    if any(one.state.value == "asleep" for one in replicas):
+    if any(one.state is ReplicaState.ASLEEP or one.woken_at is not None for one in replicas):
         return "asleep"
     return "released" if released else "stopped"
 
@@ -125,7 +125,8 @@ def remaining(
     if any(one.state is ReplicaState.READY for one in mine):
         return 0.0
     whole = expected(times, release, step(mine, released=released))
-    began = [one.created_at for one in coming(mine)] + ([] if since is None else [since])
+    began = [one.created_at if one.woken_at is None else one.woken_at for one in coming(mine)]
+    began += [] if since is None else [since]
     if whole is None or not began:
         return whole
     return max(0.0, whole - max(0.0, now - min(began)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
-from lyc.engines import options
+from lyc.engines import guard, options, sleep
 from lyc.engines.progress import progress
 from lyc.engines.speculative import vllm_config
 from lyc.errors import Bug
@@ -43,7 +44,7 @@ def command(plan: Plan, target: EngineTarget, environ: Mapping[str, str] | None 
     """
     if target.key.reveal().startswith("-"):
         raise Bug("engine-key-like-a-flag", "the engine's key begins with a dash", why="vLLM would read it as a flag")
-    config = target.work_dir / "engine.yaml"
+    config = target.work_dir / guard.CONFIG
     argv = [
         str(target.bin_dir / "vllm") if target.bin_dir else "vllm",
         *("serve", str(target.model_path)),
@@ -54,14 +55,13 @@ def command(plan: Plan, target: EngineTarget, environ: Mapping[str, str] | None 
         "--enable-force-include-usage",
         *("--disable-access-log-for-endpoints", f"{HEALTH_PATH},{METRICS_PATH}"),  # asked every second by the gateway
         *_planned(plan, target),
-        *options.words(plan.engine_args),
+        *(sleep.words() if target.sleeps else ()),
+        *options.words(_without_sleep(plan.engine_args) if target.sleeps else plan.engine_args),
     ]
-    # JSON is YAML, and quotes whatever the key may hold.
-    return EngineCommand(
-        argv=tuple(argv),
-        env=_environment(plan, target, environ or {}),
-        files={config: Secret(json.dumps({"api-key": target.key.reveal()}) + "\n")},
-    )
+    env, files = _environment(plan, target, environ or {}), _files(target)
+    if target.sleeps:
+        env, files = env | sleep.environment(target.work_dir), files | sleep.files(target.work_dir)
+    return EngineCommand(argv=tuple(argv), env=env, files=files)
 
 
 def probe_request(served_name: str, task: str = "generate") -> tuple[str, dict[str, object]]:
@@ -75,6 +75,16 @@ def probe_request(served_name: str, task: str = "generate") -> tuple[str, dict[s
         return "/classify", {"model": served_name, "input": "1"}
     body: dict[str, object] = {"model": served_name, "prompt": "1", "max_tokens": 2, "ignore_eos": True}
     return "/v1/completions", body | {"temperature": 0, "stream": False}
+
+
+def _files(target: EngineTarget) -> dict[Path, Secret]:
+    # JSON is YAML, and quotes whatever the key may hold.
+    return {target.work_dir / guard.CONFIG: Secret(json.dumps({"api-key": target.key.reveal()}) + "\n")}
+
+
+def _without_sleep(engine_args: Mapping[str, str]) -> dict[str, str]:
+    """Those of the user, but the one that lyc gives itself."""
+    return {name: value for name, value in engine_args.items() if options.canonical(name) != "enable-sleep-mode"}
 
 
 def _planned(plan: Plan, target: EngineTarget) -> list[str]:

@@ -93,6 +93,7 @@ class ReplicaState(enum.StrEnum):
     LOADING = "loading"  # the engine reads weights
     PROBING = "probing"  # the engine listens; one real completion has not come back yet
     READY = "ready"
+    ASLEEP = "asleep"  # the engine runs, its cards are free: its weights are in the memory of the host
     DRAINING = "draining"  # takes no new requests, finishes those it has
     STOPPING = "stopping"
     BACKOFF = "backoff"  # died; will be started again at `retry_at`
@@ -174,7 +175,8 @@ class Replica:
     id: `<deployment>-<release>-<random>`. socket: where the engine listens, or is reached if it runs on another host.
     attempts: how often its process was started; each attempt has its own folder and log. failures: ends in a row
     without a stable time between them. starts: how often its host itself has started this attempt, after a crash or a
-    boot. devices: the cards of its host that it has, None = as the plan says. Times are seconds since the epoch.
+    boot. devices: the cards of its host that it has, None = as the plan says. sleeps: its engine was started so that it
+    can sleep. woken_at: since when it wakes from that. Times are seconds since the epoch.
     """
 
     id: str
@@ -193,3 +195,5 @@ class Replica:
     error: dict[str, object] | None = None
     starts: int = 1
     devices: tuple[int, ...] | None = None
+    sleeps: bool = False
+    woken_at: float | None = None

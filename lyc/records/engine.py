@@ -28,6 +28,7 @@ class EngineTarget:
     draft_path: Path | None = None
     cache_dir: Path | None = None
     own_cache_dir: Path | None = None
+    sleeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

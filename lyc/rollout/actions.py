@@ -28,7 +28,7 @@ class Expand:
 class MoveReplica:
     """Give a replica a signal. until: when to retry (DIED, UNWELL), to end a drain (DRAIN), or when another may be
     started in its stead (PUT_BY, None = at once). clean: forget old failures. starts: how often its host has started it
-    by now (RESTARTED, FOUND).
+    by now (RESTARTED, FOUND). sleeps: whether its engine is started so that it can sleep (START, RETRY).
     """
 
     replica: str
@@ -37,11 +37,26 @@ class MoveReplica:
     until: float | None = None
     clean: bool = False
     starts: int | None = None
+    sleeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StartProcess:
     """Start the engine of a replica, unless it runs."""
+
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class SleepEngine:
+    """Let the engine of a replica give its cards back, and keep its weights in the memory of the host."""
+
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeEngine:
+    """The way back."""
 
     replica: str
 
@@ -79,4 +94,5 @@ class RemoveDeployment:
     """Nothing of it runs any more: forget it."""
 
 
-Action = CreateReplica | Expand | MoveReplica | StartProcess | StopProcess | SettleRelease | Retarget | RemoveDeployment
+OnReplica = MoveReplica | StartProcess | SleepEngine | WakeEngine | StopProcess
+Action = CreateReplica | Expand | OnReplica | SettleRelease | Retarget | RemoveDeployment

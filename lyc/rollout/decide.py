@@ -6,6 +6,7 @@ One call makes each replica take at most one step; the loop calls again until no
 from __future__ import annotations
 
 from lyc.rollout.actions import Action, RemoveDeployment, Retarget
+from lyc.rollout.doze import dozing
 from lyc.rollout.follow import follow
 from lyc.rollout.keep import kept, lacking
 from lyc.rollout.release import settle
@@ -21,12 +22,12 @@ def decide(situation: Situation, now: float, policy: Policy) -> tuple[Action, ..
     settled = [] if stopping else settle(situation, now)
     if any(isinstance(action, Retarget) for action in settled):
         return tuple(settled)  # what is wanted is another thing from now on
-    wanted = kept(situation, now)
+    wanted, resting = kept(situation, now), dozing(situation, now)
     actions: list[Action] = []
     for replica in situation.replicas:
         seen = situation.look(replica)
         actions += follow(replica, seen, situation, now, policy) or steer(
-            replica, seen, situation, now, policy, wanted=replica.id in wanted
+            replica, seen, situation, now, policy, wanted=replica.id in wanted, dozes=replica.id in resting
         )
     if stopping:
         if not actions and all(replica.state in ENDED for replica in situation.replicas):

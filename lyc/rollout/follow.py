@@ -10,6 +10,7 @@ from lyc.rollout.transitions import ENDED, GOING, Signal
 
 _LIVE = frozenset({
     ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.PROBING, ReplicaState.READY, ReplicaState.UNREACHABLE,
+    ReplicaState.ASLEEP,
 })  # fmt: skip
 
 
@@ -31,6 +32,8 @@ def follow(replica: Replica, seen: Seen, situation: Situation, now: float, polic
 
 
 def _living(replica: Replica, seen: Seen, situation: Situation, now: float, policy: Policy) -> list[Action]:
+    if replica.state is ReplicaState.ASLEEP and seen.process in ("exited", "absent"):  # nobody waits for it
+        return [StopProcess(replica.id, 0), MoveReplica(replica.id, Signal.GONE)]
     if seen.process == "exited":  # stopping it all the same finds what its death may have left behind
         return [StopProcess(replica.id, 0), ended(replica, seen, situation, now, policy)]
     if replica.state is ReplicaState.UNREACHABLE:

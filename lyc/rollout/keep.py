@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from lyc.records.deployment import Release, ReleaseState, Replica, ReplicaState
 from lyc.rollout.actions import CreateReplica, Expand
 from lyc.rollout.counts import UNSETTLED, standing_by, wished
+from lyc.rollout.doze import alive
 from lyc.rollout.failures import failing, held_back, stale
-from lyc.rollout.situation import Situation
+from lyc.rollout.situation import Place, Situation
 from lyc.rollout.spread import choose, stay
 from lyc.rollout.transitions import COMING_OR_SERVING, ENDED, GOING
 
 _WORTH = {ReplicaState.READY: 0, ReplicaState.UNREACHABLE: 1, ReplicaState.BACKOFF: 3}
 _COMING = 2
-_AT_REST = ENDED | {ReplicaState.READY, ReplicaState.UNREACHABLE}
+_AT_REST = ENDED | {ReplicaState.READY, ReplicaState.ASLEEP, ReplicaState.UNREACHABLE}
 
 
 def kept(situation: Situation, now: float) -> frozenset[str]:
@@ -23,18 +24,20 @@ def kept(situation: Situation, now: float) -> frozenset[str]:
     target, deployment = situation.target, situation.deployment
     if target is None or deployment.stopping or deployment.paused:
         return frozenset()
-    counts = wished(situation)
-    going_on = [one for number, count in counts.items() for one in _best(situation, number, count, now)]
+    numbers = wished(situation)
+    going_on = [one for number, count in numbers.items() for one in _best(situation, number, count, now)]
     if target.state in UNSETTLED and deployment.surge:
         # What serves goes on until its successor is proven, whoever asks for it meanwhile.
         least = 1 if target.state is ReleaseState.PENDING else 0
         for old in standing_by(situation):
-            count = counts.get(old.number, counts[target.number])
-            if old.number not in counts and squeezed(situation, now):
+            count = numbers.get(old.number, numbers[target.number])
+            if old.number not in numbers and squeezed(situation, now):
                 count = min(count, serving(situation, old.number) - 1)  # one goes, to make room for its successor
             going_on += _best(situation, old.number, max(count, least), now)
     # What will be taken away drains while it still can: whoever asks now would be cut off.
-    return frozenset(one.id for one in going_on if one.host not in situation.leaving)
+    # And what sleeps of a release before serves no more, but where its successor fails: see `doze`.
+    asleep = {one.id for one in situation.replicas if one.state is ReplicaState.ASLEEP and one.release not in numbers}
+    return frozenset(one.id for one in going_on if one.host not in situation.leaving and one.id not in asleep)
 
 
 def _best(situation: Situation, number: int, count: int, now: float) -> list[Replica]:
@@ -42,7 +45,7 @@ def _best(situation: Situation, number: int, count: int, now: float) -> list[Rep
     replaces, one goes at a time: with room for one more when its successor is ready, else before it. Those that are
     lost, or where none may be any more, go when others serve in their stead.
     """
-    mine = [one for one in situation.of(number) if one.state in COMING_OR_SERVING]
+    mine = alive(situation, number, now)
     mine.sort(key=lambda one: (_worth(one, situation), one.created_at, one.id))
     away = [one for one in mine if _misplaced(one, situation)]
     here = [one for one in mine if one not in away]
@@ -68,9 +71,55 @@ def _home(situation: Situation, number: int) -> str:
 
 
 def _misplaced(replica: Replica, situation: Situation) -> bool:
-    """Whether it does not count: its host is lost, or is none where its release may be any more."""
+    """Whether it does not count: its host is lost, or is none where its release may be any more; or it is one too many
+    on one host.
+    """
+    return _left_out(replica, situation) or replica.id == _surplus(situation, replica.release)
+
+
+def _left_out(replica: Replica, situation: Situation) -> bool:
     places = situation.places_of(replica.release)
     return replica.id in situation.lost or (bool(places) and replica.host not in {one.host for one in places})
+
+
+def crowded(situation: Situation, number: int) -> str | None:
+    """The host that all replicas of an active release are on, where there are several of them, and as many as there
+    shall be: its loss would be the loss of all.
+    """
+    release, deployment = situation.release(number), situation.deployment
+    if release is None or release.state is not ReleaseState.ACTIVE or deployment.paused or deployment.stopping:
+        return None
+    count = wished(situation).get(number, 0)
+    live = [one for one in situation.of(number) if one.state in COMING_OR_SERVING and not _left_out(one, situation)]
+    if any(one.created_at < (deployment.restart_before or 0.0) for one in live):  # one change after the other
+        return None
+    ready = {one.host for one in live if one.state is ReplicaState.READY}
+    return ready.pop() if len(live) >= count >= 2 and len(ready) == 1 and situation.places_of(number) else None
+
+
+def _surplus(situation: Situation, number: int) -> str | None:
+    """The replica of a crowded host that another one may stand in for, which is on its way, or for which there is room:
+    nowhere dearer, for a rented machine is not kept for this.
+    """
+    host = crowded(situation, number)
+    if host is None:
+        return None
+    live = [one for one in situation.of(number) if one.state in COMING_OR_SERVING and not _left_out(one, situation)]
+    there = [one for one in live if one.host == host and one.state is ReplicaState.READY]
+    dear = {one.host: one.cost for one in situation.places_of(number)}
+    coming = len(live) > wished(situation)[number] and any(one.host != host for one in live)
+    room = len(live) == wished(situation)[number] and any(
+        one.room > 0 and one.host != host and one.cost <= dear.get(host, 0.0) for one in _usable(situation, number)
+    )
+    return max(there, key=lambda one: (one.created_at, one.id)).id if len(there) > 1 and (coming or room) else None
+
+
+def _usable(situation: Situation, number: int) -> list[Place]:
+    """Places that are not about to go, and where no engine was given up: it may be the host."""
+    since = situation.deployment.restart_before or 0.0
+    given_up = [one for one in situation.of(number) if one.state is ReplicaState.FAILED]
+    bad = {one.host for one in given_up if one.created_at >= since}
+    return [one for one in situation.places_of(number) if one.host not in bad | situation.leaving]
 
 
 def _in_the_way(replica: Replica, situation: Situation, now: float) -> bool:
@@ -133,7 +182,17 @@ def lacking(situation: Situation, now: float) -> list[CreateReplica | Expand]:
             intents += [CreateReplica(number)] * missing
         elif not intents:
             intents += _on_hosts(situation, number, missing, now)
-    return intents
+    return intents or _apart(situation)
+
+
+def _apart(situation: Situation) -> list[CreateReplica | Expand]:
+    """One more host for what is all on one, if one is known."""
+    alone = [
+        number
+        for number in wished(situation)
+        if crowded(situation, number) is not None and len(_usable(situation, number)) <= 1
+    ]
+    return [Expand(number, 1) for number in alone[:1] if situation.expansion == "known"]
 
 
 def _on_hosts(situation: Situation, number: int, missing: int, now: float) -> list[CreateReplica | Expand]:
@@ -143,8 +202,7 @@ def _on_hosts(situation: Situation, number: int, missing: int, now: float) -> li
     release, mine = situation.release(number), situation.of(number)
     if release is None:
         return []
-    bad = {one.host for one in mine if _takes_a_place(one, situation, now)}
-    usable = [one for one in situation.places_of(number) if one.host not in bad | situation.leaving]
+    usable = _usable(situation, number)
     there = Counter(one.host for one in mine if one.state in COMING_OR_SERVING and not _misplaced(one, situation))
     hosts = choose(usable, there, missing, home=release.spec.host)
     if not hosts and _home_first(situation, release, [one.host for one in usable]):
@@ -152,7 +210,9 @@ def _on_hosts(situation: Situation, number: int, missing: int, now: float) -> li
     given_up = sum(_takes_a_place(one, situation, now) for one in mine)
     wanted = min(missing, wished(situation)[number] - there.total())  # none is looked for only to restart beside
     homeless = wanted - given_up - len(hosts)
-    if homeless > 0 and situation.expansion == "possible":
+    if situation.expansion == "rented":  # what is lost may be back before another machine is there
+        homeless -= sum(one.id in situation.lost and one.state in COMING_OR_SERVING for one in mine)
+    if homeless > 0 and situation.expansion in ("known", "rented"):
         return [*(CreateReplica(number, host) for host in hosts), Expand(number, homeless)]
     return [CreateReplica(number, host) for host in hosts]
 
@@ -173,8 +233,8 @@ def _missing(situation: Situation, number: int, count: int, now: float) -> int:
     if not surge and any(one.release != number and one.state not in ENDED for one in situation.replicas):
         return 0
     mine = situation.of(number)
-    live = [one for one in mine if one.state in COMING_OR_SERVING and not _misplaced(one, situation)]
-    going = [one for one in mine if one.state in GOING and one.id not in situation.lost]
+    live = [one for one in alive(situation, number, now) if not _misplaced(one, situation)]
+    going = [one for one in mine if one.state in GOING and one not in live and one.id not in situation.lost]
     replacing = surge and any(stale(one, situation.deployment, now) for one in live)
     missing = count + replacing - len(live)
     if situation.places_of(number):  # room is counted by host

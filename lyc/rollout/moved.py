@@ -13,10 +13,11 @@ from lyc.rollout.transitions import ENDED, Signal, move
 
 def moved(old: Replica, action: MoveReplica, now: float) -> Replica:
     """What the store shall hold of it. now: seconds since the epoch. Raises Bug `no-such-transition`."""
-    new = replace(old, state=move(old.state, action.signal), updated_at=now, error=action.error or old.error)
+    state = move(old.state, action.signal)
+    new = replace(old, state=state, updated_at=now, error=action.error or old.error, woken_at=None)
     match action.signal:
         case Signal.START | Signal.RETRY:
-            return replace(new, attempts=old.attempts + 1, retry_at=None, starts=1)
+            return replace(new, attempts=old.attempts + 1, retry_at=None, starts=1, sleeps=action.sleeps)
         case Signal.DIED | Signal.UNWELL:
             failures = 1 if action.clean else old.failures + 1
             return replace(new, failures=failures, retry_at=action.until, ready_at=None)
@@ -28,6 +29,10 @@ def moved(old: Replica, action: MoveReplica, now: float) -> Replica:
             return replace(new, ready_at=now, error=None)
         case Signal.DRAIN:
             return replace(new, drain_deadline=action.until)
+        case Signal.SLEEP | Signal.STAY:
+            return replace(new, drain_deadline=None)
+        case Signal.WAKE:
+            return replace(new, woken_at=now)
         case Signal.STOP:
             return replace(new, retry_at=None)
         case Signal.PUT_BY:
@@ -46,4 +51,5 @@ def shifted(old: Replica, leap: float) -> Replica:
         updated_at=old.updated_at + leap,
         retry_at=None if old.retry_at is None else old.retry_at + leap,
         drain_deadline=None if old.drain_deadline is None else old.drain_deadline + leap,
+        woken_at=None if old.woken_at is None else old.woken_at + leap,
     )

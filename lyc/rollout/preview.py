@@ -14,8 +14,10 @@ from lyc.rollout.actions import (
     RemoveDeployment,
     Retarget,
     SettleRelease,
+    SleepEngine,
     StartProcess,
     StopProcess,
+    WakeEngine,
 )
 from lyc.rollout.decide import decide
 from lyc.rollout.moved import moved
@@ -69,6 +71,10 @@ class _World:
                 self._move(identity, action)
             case StartProcess(identity):
                 self.processes[identity] = Seen("running")
+            case SleepEngine(identity):
+                self.processes[identity] = replace(self.processes[identity], sleeping=True)
+            case WakeEngine(identity):
+                self.processes[identity] = replace(self.processes[identity], sleeping=False)
             case StopProcess(identity) if self.processes[identity].process == "running":
                 self.processes[identity] = Seen("exited")
             case SettleRelease():
@@ -144,7 +150,9 @@ class _World:
         found = self.processes[replica.id]
         if found.process != "running" or found.failure is not None:
             return found
-        return replace(found, loading=True, listening=True, proven=True, in_flight=0)
+        sleeping = replica.state is ReplicaState.ASLEEP if found.sleeping is None else found.sleeping
+        awake = not sleeping
+        return replace(found, loading=True, listening=True, proven=awake, in_flight=0, sleeping=sleeping)
 
 
 def _runs(replica: Replica) -> bool:

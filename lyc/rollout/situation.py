@@ -16,7 +16,9 @@ class Policy:
     replica that was ready for `stable_after` has a clean slate. `settle` is how long a draining replica waits at
     least, so that a request which the gateway had already sent is counted before it is asked. A deployment whose
     replicas were all given up and that went to zero since may wake again after `wake_pause`, twice, four times …
-    that, until `wake_limit` wakes in a row have failed.
+    that, until `wake_limit` wakes in a row have failed. An engine that has not fallen asleep, or is not awake,
+    `doze_limit` after it was told to is stopped, or started anew: the weights of the largest models are over the bus
+    well before.
     """
 
     backoff_first: float = 1.0
@@ -27,6 +29,7 @@ class Policy:
     stop_grace: float = 15.0
     wake_pause: float = 60.0
     wake_limit: int = 3
+    doze_limit: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Seen:
     document of the error, once the process has ended, runs but answers no more or wrongly (`running`), or its host
     cannot be asked (`unknown` without it: the host has not been heard yet).
     starts: how often its host has started it; gave_up: it has ended, and its host, which starts engines again by
-    itself, has done so in vain as often as makes sense. rebooted: it has ended with its host.
+    itself, has done so in vain as often as makes sense. rebooted: it has ended with its host. sleeping: what an
+    engine that can sleep says, None = it was not asked, or did not answer.
     """
 
     process: str
@@ -50,6 +54,7 @@ class Seen:
     starts: int = 1
     gave_up: bool = False
     rebooted: bool = False
+    sleeping: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,9 @@ class Situation:
     desired: replicas that its target shall have now, None = as its scaler has decided last.
     places: where its replicas may be, by release and host. A release without any has the host that it was deployed to,
     and room there is not counted. lost: ids of replicas whose host has been silent for so long that others shall serve
-    in their stead, where they can. expansion: whether one more host may be looked for now, or is.
+    in their stead, where they can. expansion: where one more host may be looked for now: among
+    those that are known, or only by renting one; or it is looked for already.
+    waiting: ids of replicas that would start or wake, but their cards are another deployment's for now.
     """
 
     deployment: Deployment
@@ -83,7 +90,8 @@ class Situation:
     desired: int | None = None
     places: tuple[Place, ...] = ()
     lost: frozenset[str] = frozenset()
-    expansion: Literal["none", "possible", "under way"] = "none"
+    expansion: Literal["none", "known", "rented", "under way"] = "none"
+    waiting: frozenset[str] = frozenset()
 
     @property
     def target(self) -> Release | None:

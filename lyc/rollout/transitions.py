@@ -5,6 +5,7 @@ PENDING → STARTING → LOADING → PROBING → READY → BACKOFF          (die
     │         └─────────┴─────────┴────────┴──→ FAILED            (will not be tried again)
     │                                      READY → DRAINING → STOPPING → STOPPED
     └──────────────── stop ───────────────────────────────────────↗
+READY → DRAINING → ASLEEP → PROBING (an engine that can sleep, and wakes), and DRAINING → READY where it shall stay.
 FAILED → STOPPED as soon as its wish is over (put by), so that the next wish begins without it.
 On another host: READY → UNREACHABLE → STARTING (lost, found), and back to STARTING whenever the host itself has started
 the process again (restarted).
@@ -37,6 +38,9 @@ class Signal(enum.StrEnum):
     FOUND = "found"  # its host answers again; whether the engine does is not known yet
     RESTARTED = "restarted"  # its host has started the process again by itself
     PUT_BY = "put-by"  # it was given up for a wish that is over
+    SLEEP = "sleep"
+    WAKE = "wake"
+    STAY = "stay"  # it drains, and is wanted again
 
 
 TABLE: Mapping[tuple[State, Signal], State] = {
@@ -77,6 +81,12 @@ TABLE: Mapping[tuple[State, Signal], State] = {
     (State.BACKOFF, Signal.STOP): State.STOPPED,
     (State.DRAINING, Signal.STOP): State.STOPPING,
     (State.DRAINING, Signal.GONE): State.STOPPED,
+    (State.DRAINING, Signal.STAY): State.READY,
+    (State.DRAINING, Signal.SLEEP): State.ASLEEP,
+    (State.ASLEEP, Signal.WAKE): State.PROBING,
+    (State.ASLEEP, Signal.STOP): State.STOPPING,
+    (State.ASLEEP, Signal.GONE): State.STOPPED,
+    (State.ASLEEP, Signal.RESTARTED): State.STARTING,
     (State.STOPPING, Signal.GONE): State.STOPPED,
     (State.FAILED, Signal.PUT_BY): State.STOPPED,
 }

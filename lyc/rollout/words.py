@@ -11,8 +11,10 @@ from lyc.rollout.actions import (
     RemoveDeployment,
     Retarget,
     SettleRelease,
+    SleepEngine,
     StartProcess,
     StopProcess,
+    WakeEngine,
 )
 from lyc.rollout.transitions import Signal
 
@@ -32,6 +34,9 @@ _MOVES = {
     Signal.FOUND: "the host of {} answers again: look whether it serves",
     Signal.RESTARTED: "its host has started {} again: look whether it serves",
     Signal.PUT_BY: "forget that {} was given up",
+    Signal.SLEEP: "{} is to sleep",
+    Signal.WAKE: "{} is to wake",
+    Signal.STAY: "send {} requests again",
 }
 _SETTLED = {
     ReleaseState.PENDING: "release {} is to be proven",
@@ -53,6 +58,10 @@ def words(action: Action) -> str:
             return _MOVES[signal].format(replica) + _because(error)
         case StartProcess(replica):
             return f"start the engine of {replica}"
+        case SleepEngine(replica):
+            return f"let the engine of {replica} sleep"
+        case WakeEngine(replica):
+            return f"wake the engine of {replica}"
         case StopProcess(replica, grace):
             return f"stop the engine of {replica}" + (f", within {grace:g} s" if grace else "")
         case SettleRelease(release, state, error, back):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lyc.errors import LycError, SpecError, UsageError
@@ -26,12 +26,11 @@ from lyc.spec.names import check_name
 from lyc.spec.positions import nearest
 from lyc.spec.rent import RentTable, rent_wish
 from lyc.spec.scale import MOST_REPLICAS, Duration, Idle, Schedule, Share, Target, check_policy, policy_of, rules
+from lyc.spec.speculative import SpeculativeTable, Written, as_table
 from lyc.units import parse_tokens
 
-METHODS = ("ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix")
 _OF_KEYS = {"replicas": "min", "gpus": "gpus", "image": "image", "idle_stop": "idle_stop"}
 """Kinds of our own errors → the key at fault."""
-NEED_DRAFT = frozenset({"draft_model", "eagle", "eagle3"})
 
 Where = Callable[[tuple[str | int, ...]], str]
 """Path of a key → what to show as its place: a flag, or `lyc.toml:7`."""
@@ -72,59 +71,13 @@ def _indices(value: object) -> object:
     return [int(word) for word in words]
 
 
-def _speculative(value: object) -> object:
-    """`METHOD[:MODEL][,tokens=N]` → the table it stands for."""
-    if not isinstance(value, str):
-        return value
-    head, *options = value.split(",")
-    method, _, model = head.partition(":")
-    table: dict[str, object] = {"method": method.strip().replace("-", "_")}
-    if model:
-        table["model"] = model
-    for option in options:
-        key, _, number = option.partition("=")
-        if key.strip() != "tokens" or not number.strip().isdecimal():
-            raise PydanticCustomError(
-                "speculative", "{option} is not tokens=N; the form is METHOD[:MODEL][,tokens=N]", {"option": option}
-            )
-        table["tokens"] = int(number)
-    return table
-
-
-class _Written(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class SpeculativeTable(_Written):
-    """Speculative decoding: a small model or a lookup proposes tokens, the large one checks them."""
-
-    method: Annotated[
-        Literal["ngram", "draft_model", "eagle", "eagle3", "mtp", "suffix"],
-        BeforeValidator(lambda value: value.replace("-", "_") if isinstance(value, str) else value),
-    ] = Field(description="How tokens are proposed.")
-    model: str | None = Field(None, min_length=1, description="The draft, for draft_model, eagle and eagle3.")
-    tokens: int | None = Field(None, ge=1, le=64, description="Tokens proposed a step; left out: the method's default.")
-
-    @model_validator(mode="after")
-    def draft_where_needed(self) -> SpeculativeTable:
-        if self.method in NEED_DRAFT and self.model is None:
-            raise PydanticCustomError(
-                "speculative",
-                "{method} needs a model: {method}:MODEL, or model = … in lyc.toml",
-                {"method": self.method},
-            )
-        if self.method not in NEED_DRAFT and self.model is not None:
-            raise PydanticCustomError("speculative", "{method} takes no model", {"method": self.method})
-        return self
-
-
-class FromEnvironment(_Written):
+class FromEnvironment(Written):
     """A value that does not belong in a file: it is read from the environment of whoever deploys."""
 
     from_: str = Field(alias="from", min_length=1, description="Name of the environment variable to read.")
 
 
-class DeploymentTable(_Written):
+class DeploymentTable(Written):
     """lyc.toml: one deployment."""
 
     model: str = Field(
@@ -158,7 +111,7 @@ class DeploymentTable(_Written):
     )
     quantization: str | None = Field(None, min_length=1, description="Such as fp8 or awq; left out: as the weights.")
     speculative: Annotated[
-        SpeculativeTable | None, BeforeValidator(_speculative, json_schema_input_type=SpeculativeTable | str | None)
+        SpeculativeTable | None, BeforeValidator(as_table, json_schema_input_type=SpeculativeTable | str | None)
     ] = Field(None, description="Speculative decoding, as a table or as METHOD[:MODEL][,tokens=N].")
     max_model_len: Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=int | str | None)] = Field(
         None, ge=1, description="Longest prompt and answer together, in tokens: 8192 or 8k; left out: what fits."

@@ -4,7 +4,8 @@
 
 It has vLLM's paths (`/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`, `/v1/audio/speech` for
 bytes that are no text, `/health`, `/version`, `/metrics`, `/v1/load_lora_adapter`), its key check (under `/v1` only),
-its order at the start (bind, load, listen) and its faults. A word is a token; streams are paced.
+its order at the start (bind, load, listen), with `--developer` the routes of its sleep mode, and its faults. A word
+is a token; streams are paced.
 
 `GET /stand-in` says what has happened to it (requests, aborts and when, the last request as it arrived);
 `POST /stand-in` with any of the fields of `Behaviour` changes what it does from the next request on.
@@ -38,7 +39,8 @@ class Behaviour:
     answer: status of everything under /v1 (200 = really answer). hang: take requests and never answer. stuck: the same
     under /v1 only, while health and metrics say that all is well.
     reset: close the connection instead of answering. cut_after: pieces after which a stream is cut, 0 = never.
-    force_usage: as vLLM's --enable-force-include-usage.
+    force_usage: as vLLM's --enable-force-include-usage. sleep_delay, wake_delay: of /sleep and /wake_up, which
+    answer 500 and do nothing with `insomnia`. While it sleeps, requests wait.
     """
 
     interval: float = 0.0
@@ -50,6 +52,9 @@ class Behaviour:
     reset: bool = False
     cut_after: int = 0
     force_usage: bool = True
+    sleep_delay: float = 0.0
+    wake_delay: float = 0.0
+    insomnia: bool = False
 
 
 @dataclass(slots=True)
@@ -70,13 +75,21 @@ class Seen:
     last_headers: dict[str, str] = field(default_factory=dict)
     last_body_size: int = 0
     last_body_sha256: str = ""
+    sleeping: bool = False
+    sleeps: int = 0
+    wakes: int = 0
 
 
 class Engine:
     """Answers requests by its behaviour and keeps count."""
 
-    def __init__(self, model: str, key: str | None, behaviour: Behaviour, name: str = "") -> None:
+    def __init__(
+        self, model: str, key: str | None, behaviour: Behaviour, name: str = "", *, developer: bool = False
+    ) -> None:
         self.model, self.behaviour, self.seen, self._key, self._name = model, behaviour, Seen(), key, name
+        self._developer = developer
+        self._awake = asyncio.Event()
+        self._awake.set()
 
     async def handle(self, exchange: http1.Exchange) -> None:
         request = exchange.request
@@ -91,6 +104,8 @@ class Engine:
             return await exchange.reply(200, self._metrics().encode(), "text/plain; version=0.0.4")
         if request.path == "/version":
             return await exchange.reply_json(200, {"version": "stand-in"})
+        if self._developer and request.path in ("/sleep", "/wake_up", "/is_sleeping"):
+            return await self._sleep_mode(exchange)
         if not request.path.startswith("/v1/"):
             return await exchange.reply_json(404, {"detail": "Not Found"})
         if self._key is not None and not hmac.compare_digest(
@@ -107,6 +122,7 @@ class Engine:
         seen.last_target, seen.last_headers = request.target, request.headers
         seen.last_body_size, seen.last_body_sha256 = len(request.body), hashlib.sha256(request.body).hexdigest()
         try:
+            await self._awake.wait()
             if self.behaviour.stuck:
                 await asyncio.Event().wait()
             await self._answer(exchange)
@@ -117,6 +133,24 @@ class Engine:
             raise
         finally:
             seen.running -= 1
+
+    async def _sleep_mode(self, exchange: http1.Exchange) -> None:
+        behaviour, seen, path = self.behaviour, self.seen, exchange.request.path
+        if path == "/is_sleeping":
+            return await exchange.reply_json(200, {"is_sleeping": seen.sleeping})
+        if behaviour.insomnia:
+            return await exchange.reply_json(500, {"error": "told to fail"})
+        if path == "/sleep":
+            await asyncio.sleep(behaviour.sleep_delay)
+            seen.sleeps += 1
+            seen.sleeping = True
+            self._awake.clear()
+            return await exchange.reply_json(200, {"status": "sleeping", "level": 1})
+        await asyncio.sleep(behaviour.wake_delay)
+        seen.wakes += 1
+        seen.sleeping = False
+        self._awake.set()
+        return await exchange.reply_json(200, {"status": "awake", "tags": None})
 
     async def _answer(self, exchange: http1.Exchange) -> None:
         behaviour, request = self.behaviour, exchange.request
@@ -228,6 +262,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--served-model-name", default="stand-in")
     parser.add_argument("--name", default="", help="shown by /stand-in, to tell several apart")
     parser.add_argument("--load-delay", type=float, default=0.0, help="seconds between bind and listen")
+    parser.add_argument("--developer", action="store_true", help="can sleep, by routes that need no key")
     parser.add_argument("--accept-only", action="store_true", help="listen, take connections, never read")
     parser.add_argument("--behaviour", type=json.loads, default={}, help="fields of Behaviour as a JSON object")
     return parser.parse_args(argv)
@@ -253,7 +288,10 @@ async def run(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     bound = _bind(arguments)
     key = arguments.api_key_file.read_text().strip() if arguments.api_key_file else None
-    engine = Engine(arguments.served_model_name, key, Behaviour(**arguments.behaviour), arguments.name)
+    engine = Engine(
+        arguments.served_model_name, key, Behaviour(**arguments.behaviour), arguments.name,
+        developer=arguments.developer,
+    )  # fmt: skip
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), arguments.load_delay)
     if stop.is_set():

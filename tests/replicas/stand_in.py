@@ -30,6 +30,8 @@ key.write_text(json.loads(config.read_text())["api-key"])
 from lyc.testing.engine import main
 
 words = ["--uds", given["--uds"], "--api-key-file", str(key), "--served-model-name", given["--served-model-name"]]
+if "--enable-sleep-mode" in sys.argv and os.environ.get("VLLM_SERVER_DEV_MODE") == "1":
+    words.append("--developer")
 words += ["--name", str(config.parent.parent.name), "--load-delay", str(behaviour.pop("load_delay", 0))]
 if behaviour.pop("fails", False):
     sys.exit("RuntimeError: as it was told")
@@ -56,7 +58,16 @@ def write_model(folder: Path, seed: int = 0) -> Path:
 
 def write_engines(root: Path, behaviour: Path) -> Path:
     """Engine environments, of which the CPU build's `vllm` is the stand-in; it does what the file says as it starts."""
-    folder = root / folder_name(recipe(pinned(on_cpu=True)), _VERSION)
+    return _write_engine(root, behaviour, on_cpu=True)
+
+
+def write_cuda_engine(root: Path, behaviour: Path) -> Path:
+    """The same in place of the build for CUDA."""
+    return _write_engine(root, behaviour, on_cpu=False)
+
+
+def _write_engine(root: Path, behaviour: Path, *, on_cpu: bool) -> Path:
+    folder = root / folder_name(recipe(pinned(on_cpu=on_cpu)), _VERSION)
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").symlink_to(sys.executable)
     command = folder / "bin" / "vllm"

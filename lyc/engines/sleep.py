@@ -1,0 +1,60 @@
+"""vLLM's sleep mode: what an engine needs so that it can, what it is asked, and what it keeps. Pure.
+
+Level 1: weights go to the memory of the host, the KV cache is dropped, the process stays (`v1/worker/gpu_worker.py`
+and `entrypoints/serve/dev/sleep` of 0.32; docs: features/sleep_mode). CUDA only: the CPU worker says that it ignores
+it, and the server calls itself asleep all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lyc.engines import guard
+from lyc.records.secret import Secret
+from lyc.units import GIB
+
+SLEEP_PATH = "/sleep?level=1"
+WAKE_PATH = "/wake_up"
+ASLEEP_PATH = "/is_sleeping"
+CALL_SECONDS = 120.0
+"""For one of them: weights go over the bus at tens of GB/s, but memory of the host that has to be pinned comes slowly
+the first time.
+"""
+KEEPS = int(1.6 * GIB)
+"""Of each card while it sleeps: CUDA's context (0.5 GiB) and its graphs. Reported: 0.6 GiB (vLLM's blog of 2025-10-26,
+Qwen3-0.6B on A4000), 1.3 to 1.4 GiB (H100, pull request 11743 and its tests).
+"""
+KEEPS_TOGETHER = int(7.0 * GIB)
+"""The same where an engine goes over several cards: NCCL's buffers stay (issue 47654: 6.8 to 7.0 GiB, GB200, tp 8)."""
+_MODULE = "lyc_guard"
+
+
+def words() -> tuple[str, ...]:
+    """In argv."""
+    return ("--enable-sleep-mode", "--middleware", f"{_MODULE}.{guard.Guard.__name__}")
+
+
+def environment(work_dir: Path) -> dict[str, str]:
+    """In the environment, beside the rest."""
+    return {"VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": str(work_dir)}
+
+
+def files(work_dir: Path) -> dict[Path, Secret]:
+    """Beside the configuration."""
+    return {work_dir / f"{_MODULE}.py": Secret(Path(guard.__file__).read_text(encoding="utf-8"))}
+
+
+def keeps(cards: int) -> int:
+    """Bytes of each of its cards that an engine keeps while it sleeps."""
+    return KEEPS if cards == 1 else KEEPS_TOGETHER
+
+
+def sleeping(answer: str) -> bool | None:
+    """What the engine says of itself; None = it says nothing that can be read."""
+    try:
+        said = json.loads(answer)
+    except ValueError:
+        return None
+    found = said.get("is_sleeping") if isinstance(said, dict) else None
+    return found if isinstance(found, bool) else None
