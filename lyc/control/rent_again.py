@@ -90,8 +90,9 @@ class RentAgain:
                 tries = [] if one.kind is not OperationKind.EXPAND else tries  # a person has asked
             elif one.state is not OperationState.RUNNING and (one.error or {}).get("ref") not in _CALLED_OFF:
                 end = one.finished_at or one.created_at
-                paid = any(r.billed_from is not None and one.created_at <= r.intended_at <= end for r in rentals)
-                tries.append(Past(end, one.error, paid))
+                mine = [r for r in rentals if one.created_at <= r.intended_at <= end]
+                vain = _in_vain(mine[-1]) if one.error is None and mine else None
+                tries.append(vain or Past(end, one.error, any(r.billed_from is not None for r in mine)))
         policy = self._deps.policy
         return wait(tries, self._deps.clock(), pause=policy.wake_pause, limit=policy.wake_limit)
 
@@ -228,6 +229,15 @@ class RentAgain:
         if release is None or release.number != number:
             raise Failed("superseded", f"release {number} of {name} gave way to another", hint=f"lyc releases {name}")
         return release
+
+
+def _in_vain(rental: Rental) -> Past | None:
+    """What became of a machine that was rented again and never served: it counts as if none had been had."""
+    if rental.state in _THERE or rental.ready_at is not None or rental.reason == UNUSED:
+        return None
+    what = f"the machine {rental.host} never served"
+    error = {"ref": rental.reason, "what": what, "hint": f"lyc events {rental.deployment}"}
+    return Past(rental.billed_until or rental.updated_at, error, paid=True)
 
 
 def _target(deployment: Deployment, releases: Sequence[Release]) -> Release | None:

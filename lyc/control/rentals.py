@@ -239,7 +239,11 @@ class Rentals:
         return Swept(name, tuple(machines), ended, litter, problem.document() if problem else None)
 
     def _know(self, rentals: dict[str, Rental], provider: Provider) -> Known:
-        return Known(rentals, self._wanted(rentals), self._now_creating(), provider.capabilities.settle)
+        now = self._deps.clock()
+        use = use_of(self._deps.store, now)
+        why = {run_id: word for run_id, one in rentals.items() if (word := why_not(one, use, now)) is not None}
+        used = frozenset(rentals.keys() - why.keys())
+        return Known(rentals, used, self._now_creating(), provider.capabilities.settle, why)
 
     def _apply(self, steps: Sequence[Step], provider: Provider) -> LycError | None:
         """All of them, whatever becomes of one; the first error. Those of a rental that has changed since are left for
@@ -319,11 +323,6 @@ class Rentals:
     def _now_creating(self) -> frozenset[str]:
         with self._lock:
             return frozenset(self._creating)
-
-    def _wanted(self, rentals: dict[str, Rental]) -> frozenset[str]:
-        now = self._deps.clock()
-        use = use_of(self._deps.store, now)
-        return frozenset(run_id for run_id, one in rentals.items() if why_not(one, use, now) is None)
 
     def _forget_hosts(self) -> None:
         """Those whose machines are gone: what is reached under their addresses from now on is somebody else's."""

@@ -7,7 +7,7 @@ intent, act and answer. Only machines that carry this controller's mark are ever
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lyc.records.rental import Machine, MachineState, Rental, RentalState
 from lyc.renting.transitions import OPEN, Signal, after
@@ -50,13 +50,14 @@ class Known:
     """What the controller knows of its rentals at one provider, read after the list was.
 
     wanted: run ids that something still uses. creating: run ids whose create is being waited for by a thread of this
-    controller right now. settle: see `Capabilities.settle`.
+    controller right now. settle: see `Capabilities.settle`. why: of those that nothing uses, why; else `unused`.
     """
 
     rentals: Mapping[str, Rental]
     wanted: frozenset[str]
     creating: frozenset[str]
     settle: float
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 Step = Move | Terminate | Confirm
@@ -158,7 +159,8 @@ def _one(rental: Rental, machines: list[Machine], known: Known, now: float) -> l
         off = mine.state is MachineState.STOPPED and rental.host is not None
         if rental.run_id in known.wanted and not failed and not off:
             return steps
-        was, reason = rental, "failed-at-provider" if failed else "powered-off" if off else "unused"
+        unused = known.why.get(rental.run_id, "unused")
+        was, reason = rental, "failed-at-provider" if failed else "powered-off" if off else unused
         rental = released(rental, reason, now, _failure(mine) if failed else None)
         steps.append(Move(rental, was))
     return [*steps, *_ended([mine], rental.run_id, rental.reason)]

@@ -71,13 +71,13 @@ def why_not(rental: Rental, use: Use, now: float) -> str | None:
 
 
 def _idled(deployment: Deployment, ended: float, now: float) -> bool:
-    """Whether one that is at zero has been there for long enough: as long after its last request as its policy says, and
-    as long after the last of its replicas has ended (`ended`) as that is later than the stop of those.
+    """Whether one that is at zero has been there for long enough: as long after its last request as its policy says,
+    and as long after the last of its replicas has ended (`ended`) as that is later than the stop of those.
     """
     policy = deployment.policy
     if policy.idle_release is None:
         return False
-    stopped = policy.idle_release - (policy.idle or 0.0)
+    stopped = policy.idle_release if policy.idle is None else min(policy.idle, policy.idle_release)
     last = deployment.scaler.last_request
-    due = ended + max(stopped, LEAST_SECONDS)
+    due = ended + max(policy.idle_release - stopped, LEAST_SECONDS)
     return now > (due if last is None else max(due, min(last, now) + policy.idle_release))

@@ -91,7 +91,7 @@ def unused(memory: ScalerState, reading: Reading, policy: ScalePolicy, now: floa
 
 def first_step(policy: ScalePolicy) -> float:
     """Seconds without a request after which none is ready any more; infinite = never."""
-    return min(_or_never(policy.idle_sleep), _or_never(policy.idle))
+    return min(_or_never(policy.idle_sleep), _or_never(policy.idle), _or_never(policy.idle_release))
 
 
 def made_room(state: ScalerState, cause: str, *, asleep: bool) -> ScalerState:

@@ -564,7 +564,7 @@ class World:
             return
         releases, replicas = store.releases(name), store.replicas(name)
         count = self.again.wished(found, releases, replicas, wanted(found, now))
-        live = [one for one in replicas if one.state is ReplicaState.READY]
+        live = [one for one in replicas if one.state not in (ReplicaState.STOPPED, ReplicaState.FAILED)]
         if not count:
             for one in live:
                 store.put_replica(replace(one, state=ReplicaState.STOPPED, updated_at=now))

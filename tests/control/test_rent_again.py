@@ -157,6 +157,27 @@ def test_a_machine_that_never_does_is_not_paid_for_for_ever(world: World) -> Non
     world.check()
 
 
+def test_a_machine_on_which_it_never_gets_ready_is_one_in_vain(world: World) -> None:
+    """Its engine loads and loads: nothing has failed, and yet each costs until `--ready-timeout`."""
+    world.fall_asleep()
+    before = len(world.cloud.ever)
+    for _ in range(60):
+        world.ask()
+        for one in world.store.replicas(NAME):
+            if one.state is ReplicaState.READY:
+                world.store.put_replica(replace(one, state=ReplicaState.LOADING, ready_at=None))
+        if world.cloud.alive():
+            (rental,) = world.store.rentals(open_only=True)
+            world.store.change_rental(replace(rental, ready_at=None), rental)
+        world.clock.pass_(1000)
+        world.visit()
+        for one in world.store.replicas(NAME):
+            if not world.cloud.alive():
+                world.store.put_replica(replace(one, state=ReplicaState.STOPPED))
+    assert len(world.cloud.ever) - before == 3
+    assert (world.again.hope(NAME).error or {})["ref"] == "never-ready"
+
+
 def test_nothing_is_rented_when_the_budget_is_spent(world: World) -> None:
     world.fall_asleep()
     Limits(world.deps, lambda _: None).set("0.01EUR/month", None)

@@ -307,3 +307,11 @@ def test_names_of_others_are_not_ours() -> None:
     assert run_id_of(machine_name(RUN)) == RUN
     for name in (None, "", RUN, "lyc-", "lyc-aaaaaaaa", f"my-lyc-{RUN}", f"lyc-{RUN}-2", "lyc-AAAAAAAA-00000001"):
         assert run_id_of(name) is None
+
+
+def test_the_record_keeps_why_nothing_uses_it() -> None:
+    known = Known({RUN: RENTED}, frozenset(), frozenset(), SETTLE, {RUN: "never-ready"})
+    move, terminate = settle([machine()], known, T + 10)
+    assert isinstance(move, Move)
+    assert move.rental.reason == "never-ready"
+    assert terminate == end("m-1", "never-ready")

@@ -72,7 +72,7 @@ CASES = {
     "it is given back as soon as it has stopped": zero("unused", STOP + 11, idle(release=STOP)),
     "it has only just stopped": zero(None, STOP + 9, idle(release=STOP)),
     "it is given back before it would have stopped": zero("unused", STOP + 11, idle(release=60.0)),
-    "it never stops by itself, but was paused": zero("unused", STOP + BACK + 1, idle(stop=None)),
+    "it stops only to be given back": zero("unused", BACK + 11, idle(stop=None)),
     "nobody has ever asked": zero("unused", BACK + 1, idle(last=None)),
     "the clock was set back since the last request": zero(None, BACK + 1, idle(last=T + FAR)),
     "it serves on another machine too": Case(
