@@ -121,10 +121,10 @@ class Expander:
                 if error.ref in _CALLED_OFF or RENT not in policy.hosts:
                     raise
                 refused = error
-        if RENT in policy.hosts and not self._gives_way(release):
+        if RENT in policy.hosts and not self._gives_way(release) and not self._all_there(row):
             taken = {one.host for one in self._store.placements.list(row.deployment) if one.host is not None}
             taken.add(release.spec.host)
-            return self._rent(release, talk, lambda: self._wanted(row), taken)
+            return self._rent(release, talk, lambda: self._wanted(row, apart=False), taken)
         raise refused or NoFit(
             "no-host-fits", f"there is no further host for {row.deployment}", why="the policy names no other one",
             hint=f"name one more: lyc scale {row.deployment} --host NAME",
@@ -169,6 +169,13 @@ class Expander:
         replicas = self._store.replicas(release.deployment)
         return any(one.release != release.number and one.state in COMING_OR_SERVING for one in replicas)
 
+    def _all_there(self, row: Placement) -> bool:
+        """Whether only replicas are missing whose host is silent: none is rented for what may be back sooner."""
+        deployment = self._store.deployment(row.deployment)
+        replicas = self._store.replicas(row.deployment)
+        live = [one for one in replicas if one.release == row.release and one.state in COMING_OR_SERVING]
+        return bool(live) and len(live) >= wanted(deployment, self._deps.clock())
+
     def _check(self, row: Placement) -> Release:
         """The release, wished still. Raises Failed `taken-down`, `paused`, `superseded`."""
         name = row.deployment
@@ -182,21 +189,23 @@ class Expander:
             raise Failed("superseded", f"release {row.release} of {name} gave way", hint=f"lyc releases {name}")
         return release
 
-    def _wanted(self, row: Placement) -> None:
+    def _wanted(self, row: Placement, *, apart: bool = True) -> None:
         """Raises as `_check`, and Failed `not-needed`: fewer replicas are wished since, and all of them are there."""
         self._check(row)
         deployment = self._store.deployment(row.deployment)
-        if self._enough(deployment, row.release) or not deployment.policy.hosts:
+        if self._enough(deployment, row.release, apart=apart) or not deployment.policy.hosts:
             raise Failed(
                 "not-needed",
                 f"{row.deployment} needs no further host any more",
                 hint=f"lyc scale {row.deployment}",
             )
 
-    def _enough(self, deployment: Deployment, number: int) -> bool:
+    def _enough(self, deployment: Deployment, number: int, *, apart: bool) -> bool:
+        """Whether all are there. apart: and not all on one host."""
         replicas = self._store.replicas(deployment.name)
         live = [one for one in replicas if one.release == number and one.state in _SERVING]
-        return bool(live) and len(live) >= wanted(deployment, self._deps.clock())
+        together = apart and len(live) > 1 and len({one.host for one in live}) == 1
+        return bool(live) and len(live) >= wanted(deployment, self._deps.clock()) and not together
 
     def _failed(self, row: Placement, error: LycError) -> None:
         """Keep why, and try again later and later; nothing of it stays where it was called off."""

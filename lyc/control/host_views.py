@@ -6,6 +6,7 @@ import dataclasses
 from collections import defaultdict
 from typing import Any
 
+from lyc.control.host_plans import carried_out, plan_on
 from lyc.control.rent_documents import rented
 from lyc.engines.preflight import preflight, verdict
 from lyc.records.host import Check, CheckState, KnownHost, RemoteFacts
@@ -53,9 +54,11 @@ def _replicas(store: Store) -> defaultdict[str, list[dict[str, Any]]]:
     """What runs on each host, by its name."""
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for deployment in store.deployments():
-        plans = {release.number: release.plan for release in store.releases(deployment.name)}
+        releases = {release.number: release for release in store.releases(deployment.name)}
+        placements = store.placements.list(deployment.name)
         for replica in store.replicas(deployment.name):
-            plan = plans.get(replica.release)
+            release = releases.get(replica.release)
+            plan = carried_out(plan_on(release, replica.host, placements), replica) if release else None
             found[replica.host].append(
                 {
                     "id": replica.id,

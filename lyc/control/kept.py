@@ -9,6 +9,8 @@ from pathlib import Path
 from lyc.records.deployment import Release, ReleaseState
 from lyc.records.host import ANY
 from lyc.records.operation import OperationKind
+from lyc.records.placement import PlacementState
+from lyc.records.plan import Plan
 from lyc.store import Store
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -16,23 +18,30 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 def kept(store: Store, host: str) -> tuple[list[str], list[str]]:
     """(digests of snapshots, ids of engines) that releases on the host need: those that run, serve or shall serve, and
-    the one before, to which a rollback goes.
+    the one before, to which a rollback goes. Also those that are just being brought there.
     """
     needed = [one for deployment in store.deployments() for one in _needed(store, deployment.name, host)]
-    drafts = [Path(one.plan.speculative_model).name for one in needed if one.plan.speculative_model]
+    plans = [plan for _, plan in needed]
+    drafts = [Path(one.speculative_model).name for one in plans if one.speculative_model]
     # The folder of a snapshot has its digest for a name; what is none (`ngram` takes no model) needs none.
     drafts = [f"sha256:{name}" for name in drafts if _HEX.fullmatch(name)]
-    snapshots = dict.fromkeys([*(one.snapshot for one in needed), *drafts])
-    return list(snapshots), list(dict.fromkeys(one.plan.engine.id for one in needed))
+    snapshots = dict.fromkeys([*(one.snapshot for one, _ in needed), *drafts])
+    return list(snapshots), list(dict.fromkeys(one.engine.id for one in plans))
 
 
-def _needed(store: Store, deployment: str, host: str) -> Iterator[Release]:
+def _needed(store: Store, deployment: str, host: str) -> Iterator[tuple[Release, Plan]]:
+    """Each with its plan there."""
     target = next(one.target for one in store.deployments() if one.name == deployment)
     running = {replica.release for replica in store.replicas(deployment) if replica.host == host}
-    there = [one for one in store.releases(deployment) if one.spec.host == host]
+    placements = [one for one in store.placements.list(deployment) if one.host == host]
+    placed = {one.release: one for one in placements if one.state is not PlacementState.FAILED}
+    there = [one for one in store.releases(deployment) if one.spec.host == host or one.number in placed]
     before = [one.number for one in there if _proven(one) and one.number != target]
     stays = running | {target, max(before, default=None)}
-    yield from (one for one in there if one.number in stays)
+    for one in there:
+        if one.number in stays:
+            found = placed.get(one.number)
+            yield one, one.plan if found is None or found.plan is None else found.plan
 
 
 def _proven(release: Release) -> bool:

@@ -19,7 +19,7 @@ from lyc.records.operation import OperationKind
 from lyc.records.placement import Placement, PlacementState
 from lyc.records.plan import HostFacts
 from lyc.rollout import Situation
-from lyc.rollout.keep import shortfall
+from lyc.rollout.keep import crowded, shortfall
 from lyc.rollout.situation import Place
 from lyc.rollout.transitions import ENDED
 
@@ -29,7 +29,8 @@ LOST_SECONDS = 30.0
 """A host that is silent for so long is not waited for, where another one can take over: a boot takes longer, a network
 that hiccups does not."""
 FRESH_SECONDS = 30.0
-"""So long it is believed that a host is full."""
+CROWDED_SECONDS = 600.0
+"""So long it is believed that a host is full: while replicas are lacking, and while they could only be more apart."""
 LOCAL_SECONDS = 5.0
 """So long a look at this machine lasts: it asks the cards, too."""
 
@@ -51,6 +52,7 @@ class Places:
         self._looked = looked
         self._silent: dict[str, float] = {}
         self._looks: dict[str, threading.Thread] = {}
+        self._believed = FRESH_SECONDS
         self._local: tuple[float, HostFacts, float] | None = None
 
     def complete(self, situation: Situation) -> Situation:
@@ -63,6 +65,9 @@ class Places:
         places = self._places(situation, placements, known)
         situation = replace(situation, places=places, lost=self._lost(situation))
         short = shortfall(situation, self._deps.clock())
+        together = {one.number for one in situation.releases if crowded(situation, one.number) is not None}
+        self._believed = FRESH_SECONDS if short else CROWDED_SECONDS
+        short |= {number: 1 for number in together if number not in short}
         if not short:
             return situation
         silent = {one.host for one in situation.replicas if one.id in self._silent}
@@ -126,7 +131,7 @@ class Places:
             return 0
         planned = plan_on(release, place.host, placements)
         room = room_for(self._deps.store, place.host, planned, facts, most)
-        if not room and place.host != LOCAL and abs(self._deps.clock() - facts[1]) > FRESH_SECONDS:
+        if not room and place.host != LOCAL and abs(self._deps.clock() - facts[1]) > self._believed:
             self._look(place.host)
         return room
 
@@ -167,7 +172,7 @@ class Places:
         number: int,
         placements: list[Placement],
         known: Mapping[str, KnownHost],
-    ) -> Literal["none", "possible", "under way"]:
+    ) -> Literal["none", "known", "rented", "under way"]:
         """Whether one more host may be looked for, for a release."""
         deployment, store, now = situation.deployment, self._deps.store, self._deps.clock()
         release = situation.release(number)
@@ -183,4 +188,6 @@ class Places:
         there = {one.host for one in rooms if one.release == number}
         named = {one for one in deployment.policy.hosts if one not in (ANY, RENT)}
         own = {name for name, one in known.items() if one.host.own} if ANY in deployment.policy.hosts else set()
-        return "possible" if RENT in deployment.policy.hosts or (named | own) - there else "none"
+        if (named | own) - there:
+            return "known"
+        return "rented" if RENT in deployment.policy.hosts else "none"

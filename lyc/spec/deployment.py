@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from lyc.errors import LycError, SpecError, UsageError
+from lyc.errors import LycError, SpecError
 from lyc.records.deployment import DeploymentSpec, Speculative
 from lyc.records.host import ANY, LOCAL
 from lyc.records.model import ModelRef
 from lyc.records.scaling import ScaleWish
-from lyc.spec.host_address import is_address, parse_address
+from lyc.spec.host_list import Hosts, host
 from lyc.spec.image_ref import check_image
 from lyc.spec.model_ref import default_name, parse_model
 from lyc.spec.names import check_name
@@ -46,19 +46,6 @@ def _tokens(value: object) -> object:
         return parse_tokens(value)
     except ValueError as problem:
         raise PydanticCustomError("tokens", "{why}", {"why": str(problem)}) from problem
-
-
-def _listed(value: object) -> object:
-    """One is a list of one; each once."""
-    hosts = [value] if isinstance(value, str) else value
-    if not isinstance(hosts, list) or not all(isinstance(one, str) for one in hosts):
-        return hosts
-    names = [str(one).strip() for one in hosts]
-    if not all(names):
-        raise PydanticCustomError("host", "a host has no name")
-    if twice := [one for one in names if names.count(one) > 1]:
-        raise PydanticCustomError("host", "{host} is named twice", {"host": twice[0]})
-    return names
 
 
 def _indices(value: object) -> object:
@@ -89,7 +76,7 @@ class DeploymentTable(Written):
     gpu: Annotated[str, StringConstraints(to_lower=True, min_length=1)] = Field(
         "auto", description="auto, cpu, or the name of a card, such as h100."
     )
-    host: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = Field(
+    host: Hosts = Field(
         default_factory=lambda: [LOCAL],
         min_length=1,
         description="Where it runs: the name of a host, its address (user@box, ssh://user@box:22), `local`, which is"
@@ -210,7 +197,7 @@ def deployment_spec(
         raise _translated(problem, where) from problem
     model = _reference(table.model, base, where(("model",)))
     runtime = "container" if table.image is not None else table.runtime or "process"
-    hosts = tuple(_host(one, where(("host",))) for one in table.host)
+    hosts = tuple(host(one, where(("host",))) for one in table.host)
     if runtime == "container" and LOCAL in hosts:
         raise _container_here(where(("image" if table.runtime is None else "runtime",)))
     name = default_name(model) if table.name is None else check_name(table.name, where=where(("name",)))
@@ -261,17 +248,6 @@ def _reference(written: str, base: Path, place: str) -> ModelRef:
     except SpecError as problem:
         problem.where = place
         raise
-
-
-def _host(written: str, place: str) -> str:
-    """As written; an address is known to be one."""
-    if is_address(written):
-        try:
-            parse_address(written, where=place)
-        except UsageError as problem:
-            wrong = SpecError(problem.ref, problem.what, why=problem.why, where=place, hint=problem.hint)
-            raise wrong from problem
-    return written.strip()
 
 
 def _container_here(place: str) -> SpecError:
