@@ -59,13 +59,13 @@ class Steps:
 
     def close(self, status: PhaseStatus) -> None:
         if self._at >= 0:
-            self._talk.phase(PhaseEvent(_PHASES[self._at][0], status, seconds=self._deps.clock() - self._since))
+            self._talk.phase(PhaseEvent(_PHASES[self._at][0], status, seconds=self._deps.steady() - self._since))
 
     def _reach(self, at: int) -> None:
         while self._at < at:
             self.close(PhaseStatus.DONE)
             self._at += 1
-            self._since = self._deps.clock()
+            self._since = self._deps.steady()
             self._talk.phase(PhaseEvent(_PHASES[self._at][0], PhaseStatus.STARTED))
 
 
@@ -155,9 +155,9 @@ def wait_for_rotation(deps: Deps, gatekeeper: Gatekeeper, name: str, replicas: I
     """Until the gateway sends requests to one of those that are ready. Raises Failed `gateway-does-not-route`."""
     ready = {one.id for one in replicas if one.state is ReplicaState.READY}
     waited = threading.Event()
-    deadline = deps.clock() + GATEWAY_SECONDS
+    deadline = deps.steady() + GATEWAY_SECONDS
     while ready and not ready & (deps.gateway.status().healthy or frozenset()):
-        if deps.clock() > deadline:
+        if deps.steady() > deadline:
             raise gatekeeper.error or Failed(
                 "gateway-does-not-route",
                 f"{name} is ready, but the gateway sends nothing to it",

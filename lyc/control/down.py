@@ -34,7 +34,7 @@ class Remover:
         """See `operations.Work`. A deployment that is gone already is a success."""
         name, store = operation.deployment, self._deps.store
         timeout = float(str(operation.request.get("drain_timeout", 30.0)))
-        began = self._deps.clock()
+        began = self._deps.steady()
         stopped = [r.id for r in store.replicas(name) if r.state is not ReplicaState.STOPPED]
         abandon = bool(operation.request.get("force", False))
         store.change_deployment(name, began, stopping=True, drain_timeout=timeout, abandon=abandon)
@@ -50,7 +50,7 @@ class Remover:
                 self._reconciler.wake(name)
                 waited.wait(WATCH_SECONDS)
         released = self._give_back(name, talk)
-        return {"name": name, "stopped": stopped, "released": released, "seconds": self._deps.clock() - began}
+        return {"name": name, "stopped": stopped, "released": released, "seconds": self._deps.steady() - began}
 
     def _give_back(self, name: str, talk: Talk) -> list[str]:
         """Until every provider has confirmed that the machines of this deployment are gone. Run ids."""
@@ -64,8 +64,8 @@ class Remover:
                 words = ", ".join(f"{one.machine or one.run_id} at {one.provider}" for one in left)
                 talk.phase(PhaseEvent(Phase.RELEASE, PhaseStatus.PROGRESS, f"waiting for {words} to be gone"))
                 waited.wait(RELEASE_SECONDS)
-        deadline = self._deps.clock() + FORGET_SECONDS
-        while {known.host.rental for known in store.hosts()} & set(rented) and self._deps.clock() < deadline:
+        deadline = self._deps.steady() + FORGET_SECONDS
+        while {known.host.rental for known in store.hosts()} & set(rented) and self._deps.steady() < deadline:
             waited.wait(WATCH_SECONDS)
         return rented
 

@@ -103,14 +103,14 @@ class Gatekeeper:
     def wait_until_running(self) -> None:
         """Returns once Envoy answers. Raises its error when it ends instead."""
         waited = threading.Event()
-        deadline = self._deps.clock() + START_SECONDS
+        deadline = self._deps.steady() + START_SECONDS
         while (seen := self._deps.gateway.status()).state != "running":
             if seen.error is not None:
                 raise seen.error
             status = self._deps.supervisor.status(gateway_process(self._deps.settings))
             if status.state == "exited":
                 raise self._why(status.exit_code)
-            if self._deps.clock() > deadline:
+            if self._deps.steady() > deadline:
                 raise self._why(None)
             waited.wait(0.02)
 
