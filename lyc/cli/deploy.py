@@ -135,7 +135,11 @@ def deploy(
     maximum: Annotated[int | None, typer.Option("--max", metavar="N", help="Replicas at most; default 1.")] = None,
     target_concurrency: Annotated[
         str | None,
-        typer.Option("--target-concurrency", metavar="N", help="Requests that a replica shall have in flight."),
+        typer.Option(
+            "--target-concurrency",
+            metavar="N",
+            help="Requests that a replica shall have in flight. Default: 75 % of what its plan can hold.",
+        ),
     ] = None,
     idle_sleep: Annotated[
         str | None,

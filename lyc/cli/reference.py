@@ -109,7 +109,7 @@ _DOCUMENTS = (
     (
         "lyc status",
         "`Deployment`: `{name, state, url, model, release, host, gpu, engine, min, max, replicas: {ready, desired},"
-        " replica_list, releases, operation, error, warnings, created_at, updated_at}`,"
+        " why, wake, ready_in, replica_list, releases, operation, error, warnings, created_at, updated_at}`,"
         " see [the controller's API](controller-api.md)",
     ),
     ("lyc logs", "a line each: `{replica, at, line}`"),
@@ -118,13 +118,19 @@ _DOCUMENTS = (
         "lyc scale",
         "`{name, state, release, paused, policy: {min, max, target_concurrency, idle, idle_sleep,"
         " idle_release, schedule, wake_timeout, hosts}, bounds:"
-        " {min, max}, desired, ready, target, why, last_request, next_change, wake, load, canary, replicas}`,"
+        " {min, max}, desired, ready, target, why, last_request, next_change, wake, wakes, ready_in, load,"
+        " canary, warnings, replicas}`,"
         " see [the controller's API](controller-api.md)",
     ),
     (
         "… --dry-run",
         "of `scale`, `pause`, `resume`, `restart`, `rollback`, `promote` and `down`: `{name, dry_run, changed, changes,"
         " steps: [{action, subject, text}], release, operation}`",
+    ),
+    (
+        "lyc deploy --dry-run",
+        "the same with `{model, host, gpu, engine, max_model_len, rent, warnings}`; what is decided on a machine that is"
+        " yet to be rented is null",
     ),
     ("lyc pause", "`{name, state, changed}`"),
     (

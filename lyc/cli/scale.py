@@ -26,6 +26,7 @@ lyc scale support-8b --max 4 --host gpu2 --host gpu3
 lyc scale support-8b --max 8 --dry-run
 lyc scale support-8b --json | jq .why
 """
+_STEPS = {"asleep": "asleep:", "stopped": "stopped:", "released": "given back:", "new": "first start:"}
 
 
 def scale(
@@ -41,7 +42,7 @@ def scale(
         typer.Option(
             "--target-concurrency",
             metavar="N",
-            help="Requests that a replica shall have in flight; auto: as many as its plan says it can hold.",
+            help="Requests that a replica shall have in flight; auto: 75 % of what its plan says it can hold.",
         ),
     ] = None,
     idle_sleep: Annotated[
@@ -160,6 +161,7 @@ def _text(output: Output, found: ScaleDocument, now: float) -> str:
     if (bounds["min"], bounds["max"]) != (policy["min"], policy["max"]):
         facts.insert(1, ("otherwise", f"min {policy['min']}, max {policy['max']}"))
     lines = [output.paint(found["name"], "bold"), *(f"  {key:<10} {value}" for key, value in facts)]
+    lines += [f"{output.paint('warning', 'yellow')}: {text}" for text in found.get("warnings") or ()]
     rows = [
         (
             one["id"],
@@ -178,7 +180,8 @@ def _text(output: Output, found: ScaleDocument, now: float) -> str:
 def _aim(found: ScaleDocument) -> str:
     if found["target"] is None:
         return "-"
-    source = "as you said" if found["policy"]["target_concurrency"] is not None else "by what its plan can hold"
+    said = found["policy"]["target_concurrency"] is not None
+    source = "as you said" if said else "75 % of what its plan can hold, or less if its engine bears less"
     return f"{found['target']:.4g} requests a replica, {source}"
 
 
@@ -209,4 +212,6 @@ def _schedule(found: ScaleDocument, now: float) -> str:
 
 def _wake(found: ScaleDocument) -> str:
     measured = "not measured yet" if found["wake"] is None else f"about {show_duration(found['wake'])}"
-    return f"{measured}; a request waits {show_duration(found['policy']['wake_timeout'])} at most"
+    rows = [f"{_STEPS[step]} {show_duration(seconds)}" for step, seconds in (found.get("wakes") or {}).items()]
+    taken = f" ({', '.join(rows)})" if rows else ""
+    return f"{measured}{taken}; a request waits {show_duration(found['policy']['wake_timeout'])} at most"

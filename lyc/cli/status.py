@@ -38,6 +38,7 @@ def _text(output: Output, deployment: DeploymentDocument, now: float) -> str:
     facts = [
         ("state", output.paint(state, COLOURS.get(state, "yellow"))),
         ("replicas", f"{replicas['ready']} of {replicas['desired']} ready{limits}"),
+        *([("why", why)] if (why := _why(deployment)) else []),
         ("URL", deployment["url"] or "-"),
         ("model", deployment["model"] or "-"),
         ("release", str(deployment["release"] or "-")),
@@ -58,6 +59,12 @@ def _text(output: Output, deployment: DeploymentDocument, now: float) -> str:
     }
     parts += [_error(output, other) for other in others.values()]
     return "\n\n".join(parts)
+
+
+def _why(deployment: DeploymentDocument) -> str:
+    """As many replicas as there are, and how soon it could answer."""
+    paused = deployment["state"] == "paused"
+    return f"paused: lyc resume {deployment['name']}" if paused else deployment.get("why") or ""
 
 
 def _rented(one: RentedDocument) -> str:

@@ -107,7 +107,9 @@ class ReplicaCounts(TypedDict):
 
 
 class DeploymentDocument(TypedDict):
-    """None where nothing is decided yet: the first deploy still looks at the model."""
+    """None where nothing is decided yet: the first deploy still looks at the model. why: as many replicas as it has, in
+    a sentence. wake, ready_in: as of a `ScaleDocument`.
+    """
 
     name: str
     state: str
@@ -120,6 +122,9 @@ class DeploymentDocument(TypedDict):
     min: int | None
     max: int | None
     replicas: ReplicaCounts
+    why: str
+    wake: float | None
+    ready_in: float | None
     replica_list: list[ReplicaDocument]
     releases: list[ReleaseDocument]
     rented: list[RentedDocument]

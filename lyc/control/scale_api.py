@@ -17,7 +17,7 @@ from lyc.control.changes import Changed, Changes
 from lyc.control.deps import Deps
 from lyc.control.operations import Operations
 from lyc.control.reconcile import Reconciler
-from lyc.control.scale_views import Scaling
+from lyc.control.wake_views import Scaling
 from lyc.errors import SpecError, UsageError
 from lyc.records.operation import OperationKind
 from lyc.spec.scale import LONGEST, MOST_IN_FLIGHT, rules

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from lyc.control import waketimes
 from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
 from lyc.control.views import brief
-from lyc.errors import NotFound
+from lyc.control.wake_views import Scaling, standing, warnings
 from lyc.planning.capacity import capacity
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
-from lyc.records.host import LOCAL
 from lyc.records.scaling import Sample, ScalePolicy
 from lyc.rollout import Situation, split, summarise
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds, next_change
 from lyc.scaling.decide import target as aim
-
-
-class Scaling(Protocol):
-    """What is known of the scaling of a deployment beyond the store; `lyc.control.autoscale.Autoscaler` is one."""
-
-    def why(self, deployment: Deployment, now: float) -> str:
-        """What it does, in a few words."""
-        ...
-
-    def last(self, name: str) -> Sample | None:
-        """The newest measurement."""
-        ...
 
 
 def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
@@ -50,12 +36,12 @@ def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
         "desired": desired,
         "ready": sum(one.state is ReplicaState.READY for one in replicas),
         "target": aim(deployment.policy, deployment.scaler, capacity(target.plan, target.reported)) if target else None,
-        "why": scaling.why(deployment, now) if target is not None else "",
         "last_request": deployment.scaler.last_request,
         "next_change": next_change(deployment.policy, now),
-        **_wakes(deps, target, replicas, now),
+        **standing(deps, scaling, deployment, target, replicas),
         "load": None if last is None else _load(last),
         "canary": deployment.canary,
+        "warnings": warnings(deployment.policy),
         "replicas": [brief(one) for one in replicas if one.state not in ENDED or one.error is not None],
     }
 
@@ -73,31 +59,6 @@ def policy(found: ScalePolicy) -> dict[str, Any]:
         "wake_timeout": found.wake_timeout,
         "hosts": list(found.hosts),
     }
-
-
-def _wakes(deps: Deps, target: Release | None, replicas: Sequence[Replica], now: float) -> dict[str, Any]:
-    """`wake`, `wakes` and `ready_in` of a `ScaleDocument`."""
-    if target is None:
-        return {"wake": None, "wakes": {}, "ready_in": None}
-    times = deps.store.wake_times.list(target.deployment)
-    mine = [one for one in replicas if one.release == target.number]
-    gone = released(deps, target)
-    return {
-        "wake": waketimes.expected(times, target.number, waketimes.step(mine, released=gone)),
-        "wakes": waketimes.document(times, target.number),
-        "ready_in": waketimes.remaining(times, mine, target.number, now) if waketimes.coming(mine) else None,
-    }
-
-
-def released(deps: Deps, target: Release) -> bool:
-    """Whether the machine of a release was given back."""
-    if target.spec.host == LOCAL:
-        return False
-    try:
-        deps.store.host(target.spec.host)
-    except NotFound:
-        return True
-    return False
 
 
 def releases(deps: Deps, name: str) -> dict[str, Any]:

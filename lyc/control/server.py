@@ -29,8 +29,8 @@ from lyc.control.operations import Operations
 from lyc.control.reconcile import Reconciler
 from lyc.control.rentals import Rentals
 from lyc.control.renting import Renter
-from lyc.control.scale_views import Scaling
 from lyc.control.told import told
+from lyc.control.wake_views import Scaling
 from lyc.errors import LycError, NotAuthorised, NotFound, UsageError
 from lyc.records.deployment import DeploymentSpec
 from lyc.records.operation import OperationKind
@@ -169,7 +169,7 @@ def _add_controller(app: FastAPI, parts: Parts) -> None:
 
 def _add_deployments(app: FastAPI, parts: Parts) -> None:
     store = parts.deps.store
-    shown = views.Views(parts.deps, parts.gatekeeper)
+    shown = views.Views(parts.deps, parts.gatekeeper, parts.scaling)
     logs, foreteller = Logs(parts.deps), Foreteller(parts.deps, parts.renter)
 
     @app.put("/v1/deployments/{name}", status_code=202)

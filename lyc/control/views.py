@@ -11,6 +11,7 @@ from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.layout import attempt_directory
 from lyc.control.rent_documents import rented
+from lyc.control.wake_views import Scaling, standing, warnings
 from lyc.errors import NotFound
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
 from lyc.records.key import Key
@@ -21,11 +22,12 @@ _UNWELL = frozenset({ReplicaState.BACKOFF, ReplicaState.FAILED, ReplicaState.UNR
 
 
 class Views:
-    """Reads the store, and of the world only which pid a replica has."""
+    """Reads the store, what is known of scaling, and of the world only which pid a replica has."""
 
-    def __init__(self, deps: Deps, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, deps: Deps, gatekeeper: Gatekeeper, scaling: Scaling) -> None:
         self._deps = deps
         self._gatekeeper = gatekeeper
+        self._scaling = scaling
 
     def deployment(self, deployment: Deployment) -> dict[str, Any]:
         """`DeploymentDocument` of one deployment, as of now."""
@@ -37,6 +39,7 @@ class Views:
         running = store.running_operations(name)
         rentals = store.rentals(deployment=name, open_only=True)
         hosts = {one.host for one in rentals if one.host is not None}
+        stands = standing(self._deps, self._scaling, deployment, situation.target, replicas)
         ready = sum(r.state is ReplicaState.READY for r in replicas if shown and r.release == shown.number)
         return {
             "name": name,
@@ -50,12 +53,13 @@ class Views:
             "min": deployment.policy.minimum if shown else None,
             "max": deployment.policy.maximum if shown else None,
             "replicas": {"ready": ready, "desired": desired},
+            **{key: stands[key] for key in ("why", "wake", "ready_in")},
             "replica_list": [self._replica(replica) for replica in replicas],
             "releases": [_release(release) for release in releases],
             "rented": [one for one in (rented(host, rentals) for host in sorted(hosts)) if one is not None],
             "operation": running[0].id if running else None,
             "error": deployment.error or _last_error(replicas),
-            "warnings": list(shown.plan.warnings) if shown else [],
+            "warnings": [*(shown.plan.warnings if shown else ()), *warnings(deployment.policy)],
             "created_at": deployment.created_at,
             "updated_at": deployment.updated_at,
         }

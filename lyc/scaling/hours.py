@@ -42,6 +42,15 @@ def next_change(policy: ScalePolicy, now: float) -> float | None:
     return next((edge for edge in sorted(edges) if bounds(policy, edge) != before), None)
 
 
+def known_zone(name: str) -> bool:
+    """Whether this machine knows the clocks of a zone; rules on others never hold."""
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
+
+
 def _spans(rule: ScheduleRule, now: float, days: range) -> Iterator[tuple[float, float]]:
     """From when until when the rule holds, of each of its days that is so many after today. A zone of which this
     machine knows nothing has none.

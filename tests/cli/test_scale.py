@@ -52,7 +52,7 @@ def test_scale_shows_what_it_does_and_why(home: Home, controller: Controller) ->
         "  replicas   3 of 4 ready (min 1, max 4)\n"
         "  otherwise  min 0, max 4\n"
         "  why        4 of 4 (3 ready): 41 in flight / target 16, panic since 12 s\n"
-        "  target     16 requests a replica, by what its plan can hold\n"
+        "  target     16 requests a replica, 75 % of what its plan can hold, or less if its engine bears less\n"
         "  idle       never at zero; none seen yet\n"
         "  schedule   Mon-Fri 07-22 Europe/Berlin min=1\n"
         "  wake       about 41.0s; a request waits 10m00s at most\n"
@@ -64,10 +64,16 @@ def test_scale_shows_what_it_does_and_why(home: Home, controller: Controller) ->
     assert controller.made("PATCH", f"{BASE}/scale") == []
     controller.answers["GET", f"{BASE}/scale"] = (
         200,
-        SCALE | {"paused": True, "canary": 0.1, "bounds": {"min": 0, "max": 4}, "target": None, "wake": None},
-    )
+        SCALE | {
+            "paused": True, "canary": 0.1, "bounds": {"min": 0, "max": 4}, "target": None, "wake": None,
+            "wakes": {"asleep": 2.0, "stopped": 41.0, "released": 250.0, "new": 90.0},
+            "warnings": ["the rule 'x' never holds"],
+        },
+    )  # fmt: skip
     told = home.run("scale", "a")[1]
     for line in (
+        "wake       not measured yet (asleep: 2.0s, stopped: 41.0s, given back: 4m10s, first start: 1m30s)",
+        "warning: the rule 'x' never holds",
         "why        paused: lyc resume a",
         "asleep after 5m00s, stopped after 15m00s without a request",
         "not measured yet",

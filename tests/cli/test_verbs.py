@@ -63,7 +63,7 @@ def test_status(home: Home, controller: Controller) -> None:
              "where": "--max-model-len", "hint": "make it shorter", "detail": ["ValueError: x"],
              "exit_code": 1, "retry": "never"}  # fmt: skip
     controller.answers["GET", "/v1/deployments/a"] = (
-        200, deployment(state="degraded", error=error, warnings=["slow disk"])
+        200, deployment(state="degraded", error=error, warnings=["slow disk"], why="1 of 1: 3 in flight / target 16")
     )  # fmt: skip
     code, out, err = home.run("status", "a")
     assert (code, err) == (0, "")
@@ -71,6 +71,7 @@ def test_status(home: Home, controller: Controller) -> None:
         "a\n"
         "  state     degraded\n"
         "  replicas  1 of 1 ready (min 1, max 1)\n"
+        "  why       1 of 1: 3 in flight / target 16\n"
         "  URL       http://127.0.0.1:9/a/v1\n"
         f"  model     hf:acme/a@{'0' * 40}\n"
         "  release   2\n"

@@ -24,7 +24,7 @@ from lyc.control.server import _show_error
 from lyc.errors import LycError
 from lyc.records.deployment import Deployment, DeploymentSpec, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.plan import EngineBuild, Plan
-from lyc.records.scaling import Sample, ScalePolicy, ScalerState
+from lyc.records.scaling import Sample, ScalePolicy, ScalerState, ScheduleRule
 from lyc.records.waketime import WakeTime
 from lyc.spec.settings import resolve
 from lyc.wiring import build_deps
@@ -110,11 +110,32 @@ def test_scale_shows_what_is_known(api: Api) -> None:
     }  # fmt: skip
     assert found["policy"] == {
         "min": 0, "max": 4, "target_concurrency": 16.0, "idle": 300.0, "idle_sleep": None, "idle_release": None,
-        "schedule": [], "wake_timeout": 60.0
+        "schedule": [], "wake_timeout": 60.0, "hosts": [],
     }  # fmt: skip
     assert (found["bounds"], found["next_change"]) == ({"min": 0, "max": 4}, None)
     assert (found["wake"], found["wakes"], found["ready_in"]) == (24.0, {"stopped": 24.0, "new": 90.0}, 0.0)
     assert [one["state"] for one in found["replicas"]] == ["ready", "loading"], "not those that are over"
+
+
+def test_it_is_said_how_soon_one_that_sleeps_could_answer(api: Api) -> None:
+    api.deployment(A, policy=ScalePolicy(0, 1), scaler=ScalerState(0, why="0 of 1: stopped"))
+    assert api.get("scale")["why"] == "0 of 1: stopped"
+    api.deps.store.wake_times.add(WakeTime("d", 1, "stopped", 5.0, 41.0))
+    assert api.get("scale")["why"] == "0 of 1: stopped, wakes in about 41.0s"
+    api.replica(1, ReplicaState.LOADING, created_at=api.deps.clock() + 1000)  # the clock was set back: none has passed
+    found = api.get("scale")
+    assert (found["ready_in"], found["why"]) == (41.0, "0 of 1: stopped, ready in about 41.0s")
+    api.post("pause")
+    assert api.get("scale")["why"] == "0 of 1: stopped", "nothing wakes it"
+
+
+def test_a_rule_of_a_zone_that_this_machine_does_not_know_is_told_of(api: Api) -> None:
+    """It was written where the zone was known."""
+    rule = ScheduleRule(tuple(range(7)), 0, 1440, "Mars/Olympus", 1, None, "daily 00-24 Mars/Olympus min=1")
+    api.deployment(A, policy=ScalePolicy(0, 1, schedule=(rule,)))
+    (warning,) = api.get("scale")["warnings"]
+    assert rule.text in warning
+    assert "no time zone Mars/Olympus" in warning
 
 
 def test_scale_of_what_is_not_decided_yet(api: Api) -> None:
