@@ -129,8 +129,8 @@ _DOCUMENTS = (
     ),
     (
         "lyc deploy --dry-run",
-        "the same with `{model, host, gpu, engine, max_model_len, rent, warnings}`; what is decided on a machine that is"
-        " yet to be rented is null",
+        "the same with `{model, host, gpu, engine, max_model_len, rent, warnings}`; what is decided on a machine that"
+        " is yet to be rented is null",
     ),
     ("lyc pause", "`{name, state, changed}`"),
     (
