@@ -57,7 +57,10 @@ class Deployer:
         began = operation.created_at
         name = operation.deployment
         spec = _SPEC.validate_python(operation.request["spec"])
-        with self._renter.turn(name):
+        turn = self._renter.turn(name)
+        if turn.locked():
+            talk.warn(f"a machine is being found for {name} already; this goes on when that is done")
+        with turn:
             self._begin(name)
             try:
                 check_name(self._deps.store, spec, given=bool(operation.request.get("name_given", True)))

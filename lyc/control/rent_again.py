@@ -211,12 +211,12 @@ class RentAgain:
 
     def _elsewhere(self, release: Release) -> bool:
         """Whether it is on further hosts, which are there."""
-        known = {one.host.name for one in self._store.hosts()}
+        rows = self._store.placements.list(release.deployment)
+        hosts = {one.host for one in rows if (one.release, one.state) == (release.number, PlacementState.READY)}
+        if not hosts:
+            return False
         leaving = {one.host for one in self._open(release) if one.state not in _THERE}
-        return any(
-            (one.release, one.state) == (release.number, PlacementState.READY) and one.host in known - leaving
-            for one in self._store.placements.list(release.deployment)
-        )
+        return bool((hosts - leaving) & {one.host.name for one in self._store.hosts()})
 
     def _check(self, name: str, number: int) -> Release:
         """The release, wished still. Raises Failed `taken-down`, `paused`, `superseded`."""

@@ -8,7 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from lyc.control.autoscale import Autoscaler
 from lyc.control.limits import BUDGET, Limits
+from lyc.control.waking import Wakes
+from lyc.gateway.verdict import Asked, Hold, Refuse, judge
 from lyc.records.deployment import ReleaseState, ReplicaState
 from lyc.records.operation import OperationKind, OperationState
 from lyc.records.rental import RentalState
@@ -136,6 +139,29 @@ def test_sold_out_is_tried_again_later_and_later(world: World) -> None:
     assert not away(world)
     world.rest()
     world.check()
+
+
+def test_what_a_request_is_told(world: World) -> None:
+    """Held while there is hope; refused at once, with the reason and the time of the next try, where there is none."""
+    world.fall_asleep()
+    wakes = Wakes(world.deps, Autoscaler(world.deps, lambda *_: None, lambda _: None))
+    wakes.rent_again = world.again
+    asked = Asked(NAME, 10, 0.0, 0.0)
+    said = wakes.wake(NAME)
+    assert said.state == "waking"
+    assert isinstance(judge(said, asked, 0.0, (0, 0)), Hold)
+    assert world.store.deployment(NAME).scaler.desired == 1, "it is woken"
+    world.app.faults.add(Fault("create", "no-capacity", times=10_000))
+    world.loop()
+    told = judge(wakes.wake(NAME), asked, 0.0, (0, 0))
+    assert isinstance(told, Refuse)
+    assert (told.status, told.code, told.retry_after) == (503, "deployment_failed", 60)
+    assert told.message.startswith("Nobody has a machine now that will do")
+    world.clock.pass_(60)
+    assert wakes.wake(NAME).state == "waking"
+    world.app.faults.clear()
+    world.loop()
+    assert wakes.wake(NAME).state == "waking", "it has a machine, and no replica yet"
 
 
 def test_a_machine_that_never_does_is_not_paid_for_for_ever(world: World) -> None:

@@ -235,6 +235,7 @@ def given_back_and_woken(market: Market, deployed: dict[str, Any]) -> FakeMachin
     status = lyc.status("smol")
     assert (status["state"], status["release"], status["host"].startswith("lyceum-")) == ("ready", 1, True)
     assert status["host"] != deployed["host"]
+    assert {"new", "released"} <= set(lyc.json("scale", "smol")["wakes"])
     return fresh
 
 
