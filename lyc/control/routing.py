@@ -51,6 +51,7 @@ class Routing:
         self._lock = threading.Lock()
         self._made: _Made | None = None
         self._routes: dict[str, tuple[_Of, Route]] = {}
+        self._keys: dict[str, tuple[Key, KeyEntry]] = {}
 
     def config(self, port: int | None) -> GatewayConfig | None:
         """None while nothing is to be served: a deployment that never had a release needs no gateway."""
@@ -73,11 +74,13 @@ class Routing:
             self._routes[one.name] = self._route(one, replicas.get(one.name, ()), former.get(one.name))
         keys_of = store.mirror.all(Key)
         held = list(chain.from_iterable(keys_of.get(one.name, ()) for one in deployments))
-        keys = tuple(KeyEntry(key.sha256, key.id, key.deployment) for key in held if key.opens(now))
+        good = [key for key in held if key.opens(now)]
+        self._keys = {key.id: (key, self._entry(key)) for key in good}
+        keys = tuple(entry for _, entry in self._keys.values())
         routes = tuple(route for _, route in self._routes.values())
         config = GatewayConfig(settings.gateway_host, port, routes, keys)
         before = self._made.config if self._made else None
-        until = min((key.expires_at for key in held if key.expires_at is not None and key.opens(now)), default=math.inf)
+        until = min((key.expires_at for key in good if key.expires_at is not None), default=math.inf)
         return _Made(number, now, until, before if before == config else config)
 
     def _route(
@@ -100,6 +103,10 @@ class Routing:
         )
         route = Route(name, key, endpoints, activator=str(activator_socket(settings)))
         return of, former[1] if former is not None and former[1] == route else route
+
+    def _entry(self, key: Key) -> KeyEntry:
+        known, entry = self._keys.get(key.id, (None, None))
+        return entry if entry is not None and known is key else KeyEntry(key.sha256, key.id, key.deployment)
 
     def _mark(self, deployment: str) -> _Mark:
         """Of the file with the engine's key: another one, another mark."""

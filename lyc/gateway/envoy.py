@@ -15,7 +15,7 @@ from lyc.gateway.admin import MAX_SOCKET_PATH, Admin
 from lyc.gateway.binary import envoy_binary, envoy_version
 from lyc.gateway.clusters import cluster_name, endpoints_file
 from lyc.gateway.diagnosis import diagnose, port_taken
-from lyc.gateway.files import FileMark, marks, private_folder, private_log, read, replace
+from lyc.gateway.files import Folder, private_folder, private_log, replace
 from lyc.gateway.listener import bind_address
 from lyc.gateway.polling import intervals, polled
 from lyc.gateway.render import BOOTSTRAP, CDS, ECDS_AUTH, ECDS_USAGE, LDS, RDS, Layout, render
@@ -54,10 +54,10 @@ class EnvoyGateway:
             admin_socket=run_directory.absolute() / "envoy.sock",
             access_log=files.with_name("log") / "access.jsonl",
         )
+        self._files = Folder(files)
         self._workers = workers
         self._admin = Admin(self.layout.admin_socket, admin_timeout)
         self._last: tuple[GatewayConfig, Mapping[str, str]] | None = None
-        self._found: tuple[Mapping[str, str], Mapping[str, FileMark]] | None = None
         self._polls: Mapping[str, str] | None = None
         self._asked = Shared(self._status)
 
@@ -77,16 +77,15 @@ class EnvoyGateway:
         for folder in (self.layout.files, self.layout.access_log.parent, self.layout.admin_socket.parent):
             private_folder(folder)
         private_log(self.layout.access_log)
-        former = read(self.layout.files / CDS)
+        former = self._files.text(CDS)
         replicas = [name for name in wanted if name not in (ECDS_AUTH, ECDS_USAGE, CDS, RDS, LDS, BOOTSTRAP)]
         self._put(
             {name: wanted[name] for name in (ECDS_AUTH, ECDS_USAGE, *replicas)} | {CDS: _both(former, wanted[CDS])}
         )
         self._put({RDS: wanted[RDS]})
         self._put({name: wanted[name] for name in (CDS, BOOTSTRAP, LDS)})
-        for stale in self.layout.files.glob(endpoints_file("*")):
-            if stale.name not in wanted:
-                stale.unlink(missing_ok=True)
+        for stale in self._stale(wanted):
+            stale.unlink(missing_ok=True)
 
     def process(self, config: GatewayConfig) -> ProcessSpec:  # noqa: ARG002 (the port's; all is in the files)
         """How to run Envoy on what `apply` wrote. Raises `Failed` (`envoy-missing`) where there is no Envoy."""
@@ -147,14 +146,14 @@ class EnvoyGateway:
         """A controller asks every second, and ten thousand keys take a tenth of a second to render."""
         if self._last is None or self._last[0] != config:
             if self._polls is None:
-                self._polls = polled(read(self.layout.files / CDS), cluster_name(""))
+                self._polls = polled(self._files.text(CDS), cluster_name(""))
             self._polls = intervals([route.deployment for route in config.routes], self._polls)
             self._last = (config, render(config, self.layout, self._polls))
         return self._last[1]
 
     def _settled(self, wanted: Mapping[str, str]) -> bool:
         """Whether nothing is to be done: the files are as wanted, and a running Envoy has taken them."""
-        if not self._intact(wanted):
+        if any(self._files.text(name) != text for name, text in wanted.items()) or self._stale(wanted):
             return False
         marks = {version(text) for name, text in wanted.items() if name != BOOTSTRAP}
         try:
@@ -162,20 +161,13 @@ class EnvoyGateway:
         except Unreachable:
             return False
 
-    def _intact(self, wanted: Mapping[str, str]) -> bool:
-        """Whether the files are as wanted. They are read again only where one has changed: a thousand take 20 ms."""
-        now = marks(self.layout.files)
-        if self._found is not None and self._found[0] is wanted and self._found[1] == now:
-            return True
-        same = all(read(self.layout.files / name) == text for name, text in wanted.items())
-        stale = {path.name for path in self.layout.files.glob(endpoints_file("*"))} - wanted.keys()
-        self._found = (wanted, now) if same and not stale else None
-        return self._found is not None
+    def _stale(self, wanted: Mapping[str, str]) -> list[Path]:
+        return [path for path in self.layout.files.glob(endpoints_file("*")) if path.name not in wanted]
 
     def _put(self, wanted: Mapping[str, str]) -> None:
         """Bring these files and a running Envoy to `wanted`; with no Envoy, the files alone."""
         for name, text in wanted.items():
-            if read(self.layout.files / name) != text:
+            if self._files.text(name) != text:
                 replace(self.layout.files / name, text)
         try:
             without = (BOOTSTRAP,) if self._admin.listening() else (BOOTSTRAP, *_LISTENERS_OWN)
@@ -240,7 +232,7 @@ def port_free(host: str, port: int) -> bool:
 
 def _both(former: str | None, wanted: str) -> str:
     """The clusters wanted, with those that are about to go: they must outlive their routes."""
-    if former is None:
+    if former is None or former == wanted:
         return wanted
     try:
         old, new = (json.loads(text)["resources"] for text in (former, wanted))

@@ -53,6 +53,7 @@ def usage_filter() -> Json:
     return _extension(USAGE, _source("usage.lua"))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def _record(key: KeyEntry, id_width: int, name_width: int) -> str:
     if not _SHA256.fullmatch(key.sha256):
         raise Bug("gateway-key-invalid", f"the hash of key {key.id!r} is not a SHA-256 in lower-case hex")

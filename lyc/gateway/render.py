@@ -10,9 +10,11 @@ ecds-auth.json        the key check with the table of hashes     ecds-usage.json
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from lyc.gateway import clusters, keys
@@ -20,8 +22,8 @@ from lyc.gateway.front import fronts
 from lyc.gateway.listener import listener
 from lyc.gateway.polling import OFTEN
 from lyc.gateway.routes import route_config
-from lyc.gateway.xds import Json, from_file, resources, typed
-from lyc.records.gateway import GatewayConfig
+from lyc.gateway.xds import Json, from_file, resource, resources, response, typed
+from lyc.records.gateway import GatewayConfig, KeyEntry, Route
 
 BOOTSTRAP, LDS, RDS, CDS = "bootstrap.json", "lds.json", "rds.json", "cds.json"
 ECDS_AUTH, ECDS_USAGE = "ecds-auth.json", "ecds-usage.json"
@@ -43,19 +45,50 @@ def render(config: GatewayConfig, layout: Layout, polls: Mapping[str, str] | Non
     Raises `UsageError` for a host that is not an address, `Bug` for an impossible name.
     """
     routes = sorted(config.routes, key=lambda route: route.deployment)
+    frames = tuple(dataclasses.replace(route, endpoints=()) for route in routes)
     every = polls or {}
-    own = [clusters.cluster(one, layout.files, every.get(one.deployment, OFTEN)) for one in routes]
     files = {
         BOOTSTRAP: json.dumps(_bootstrap(layout), indent=1) + "\n",
         LDS: resources([listener(config.host, config.port, layout.files, layout.access_log)]),
-        ECDS_AUTH: resources([keys.auth_filter(config.keys)]),
+        ECDS_AUTH: _auth(config.keys),
         ECDS_USAGE: resources([keys.usage_filter()]),
-        RDS: resources([route_config(routes)]),
-        CDS: resources([*own, *fronts(routes)]),
+        RDS: _routes(frames),
+        CDS: response(
+            [_cluster(one, layout.files, every.get(one.deployment, OFTEN)) for one in frames] + _fronts(frames)
+        ),
     }
     for route in routes:
-        files[clusters.endpoints_file(route.deployment)] = resources([clusters.endpoints(route)])
+        files[clusters.endpoints_file(route.deployment)] = _endpoints(route)
     return files
+
+
+# A change is of one deployment, and a thousand take a second: what was rendered of the others is still known. What is
+# made of all of them is known of the last ones, with the secrets that they hold, as `GatewayConfig` does.
+
+
+@lru_cache(maxsize=2)
+def _auth(entries: tuple[KeyEntry, ...]) -> str:
+    return resources([keys.auth_filter(entries)])
+
+
+@lru_cache(maxsize=2)
+def _routes(frames: tuple[Route, ...]) -> str:
+    return resources([route_config(frames)])
+
+
+@lru_cache(maxsize=2)
+def _fronts(frames: tuple[Route, ...]) -> list[str]:
+    return [resource(one) for one in fronts(frames)]
+
+
+@lru_cache(maxsize=1 << 13)
+def _cluster(frame: Route, files: Path, every: str) -> str:
+    return resource(clusters.cluster(frame, files, every))
+
+
+@lru_cache(maxsize=1 << 13)
+def _endpoints(route: Route) -> str:
+    return resources([clusters.endpoints(route)])
 
 
 def _bootstrap(layout: Layout) -> Json:

@@ -19,7 +19,17 @@ def typed(message: str, /, **fields: object) -> Json:
 
 def resources(items: Sequence[Json]) -> str:
     """One discovery response as JSON text."""
-    body = json.dumps(list(items), separators=(",", ":"), ensure_ascii=True)
+    return response([resource(item) for item in items])
+
+
+def resource(item: Json) -> str:
+    """One resource as it stands in a response."""
+    return json.dumps(item, separators=(",", ":"), ensure_ascii=True)
+
+
+def response(texts: Sequence[str]) -> str:
+    """`resources` of what `resource` gave."""
+    body = f"[{','.join(texts)}]"
     mark = hashlib.sha256(body.encode()).hexdigest()[:_VERSION_LENGTH]
     return f'{_HEAD}{mark}","resources":{body}}}\n'
 

@@ -53,7 +53,7 @@ def answers(socket: Path) -> dict[str, object]:
     """The bootstrap of a server that is well and has nothing to do."""
     routes = [
         {"match": {"path": path}, "direct_response": {"status": 200, "body": {"inline_string": body}}}
-        for path, body in (("/health", "ok"), ("/metrics", METRICS))
+        for path, body in (("/health", "ok"), ("/metrics", METRICS), ("/v1/models", "{}"))
     ]
     hosts = {"name": "all", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}
     router = {"name": "router", "typed_config": {"@type": ROUTER}}
