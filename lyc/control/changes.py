@@ -18,6 +18,7 @@ from lyc.control.coming import put_by
 from lyc.control.deps import Deps
 from lyc.control.hosts import RESERVED
 from lyc.control.idling import own, steps_of
+from lyc.control.places import Places
 from lyc.control.placing import beside
 from lyc.control.reconcile import Reconciler
 from lyc.control.return_to import previous, returnable
@@ -25,7 +26,7 @@ from lyc.errors import Failed, LycError, SpecError, UsageError
 from lyc.records.deployment import CONTAINER, Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.host import LOCAL
 from lyc.records.scaling import ScalePolicy
-from lyc.rollout import Policy, Signal, Situation, given_up, preview, words
+from lyc.rollout import Signal, Situation, given_up, preview, words
 from lyc.rollout.actions import Action, MoveReplica
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds
@@ -263,12 +264,13 @@ class Changes:
         replicas = tuple(one for one in self._store.replicas(name) if one.id not in gone)
         known = tuple(self._store.releases(name)) if releases is None else releases
         situation = Situation(deployment, known, replicas, desired=wanted(deployment, now))
-        return foretold(situation, now, self._deps.policy)
+        return foretold(self._deps, situation, now)
 
 
-def foretold(situation: Situation, now: float, policy: Policy) -> tuple[Step, ...]:
+def foretold(deps: Deps, situation: Situation, now: float) -> tuple[Step, ...]:
     """Each act that would follow, if all goes well."""
-    actions = preview(situation, now, policy)
+    complete = Places(deps, situation.deployment.name, lambda: None).complete(situation)
+    actions = preview(complete, now, deps.policy)
     return tuple(Step(named(one), subject(one), words(one)) for one in actions if _is_act(one))
 
 

@@ -169,7 +169,7 @@ class _Deploy:
         if self.fresh:
             yield from self._weights()
             yield Step("add-release", str(self.number), f"make release {self.number}: {self._sits()}")
-        yield from foretold(self._situation(), self._now, self._deps.policy)
+        yield from foretold(self._deps, self._situation(), self._now)
         if not any(key.opens(self._now) for key in self._deps.store.list_keys(self.spec.name)):
             yield Step("create-key", self.spec.name, "make a key, and show it once")
 

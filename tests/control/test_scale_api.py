@@ -53,7 +53,9 @@ class Api:
         assert answer.status_code == 200 or "ref" in document["error"], document
         return document.get("error", document)
 
-    def deployment(self, *states: ReleaseState, name: str = "d", host: str = "local", **fields: Any) -> None:
+    def deployment(
+        self, *states: ReleaseState, name: str = "d", host: str = "local", plan: Plan = PLAN, **fields: Any
+    ) -> None:
         """With a release for each state, the last of which is the target, active at 100, 200 …"""
         store = self.deps.store
         store.add_deployment(Deployment(name, 1.0, 1.0))
@@ -61,7 +63,7 @@ class Api:
             spec = DeploymentSpec(name, "hf:a/b", host=host, engine_args={"seed": "1"}, env={"TOKEN": "s3cret"})
             active = 100.0 * at if state in (A, B) else None
             error = {"ref": "x", "what": "it broke"} if state is ReleaseState.FAILED else None
-            kept = Release(name, 0, spec, f"{at}", f"hf:a/b@{at}", "sha256:0", "/m", PLAN, state, float(at), error)
+            kept = Release(name, 0, spec, f"{at}", f"hf:a/b@{at}", "sha256:0", "/m", plan, state, float(at), error)
             store.add_release(replace(kept, active_at=active), surge=True)
         store.change_deployment(name, 2.0, **fields)
 
@@ -142,6 +144,20 @@ def test_scale_of_what_is_not_decided_yet(api: Api) -> None:
     api.deployment()
     found = api.get("scale")
     assert (found["desired"], found["release"], found["target"], found["wake"]) == (0, None, None, None)
+
+
+def test_a_dry_run_knows_of_further_hosts(api: Api) -> None:
+    """Without them one more is added where the others are; with them another host is looked for once that is full."""
+    for name, hosts, first in (
+        ("one", (), ("create-replica", "add a replica of release 1")),
+        ("more", ("box",), ("expand", "")),
+    ):
+        full = replace(PLAN, memory_bytes=1 << 50)
+        api.deployment(A, name=name, plan=full, policy=ScalePolicy(1, 1, hosts=hosts), scaler=ScalerState(1))
+        api.replica(1, ReplicaState.READY, name, ready_at=52.0)
+        step = api.scale(name, min=2, max=2, dry_run=True)["steps"][0]
+        assert step["action"] == first[0]
+        assert first[1] in step["text"]
 
 
 def test_new_bounds_are_kept_and_the_count_is_within_them_at_once(api: Api) -> None:

@@ -38,7 +38,7 @@ def foretold(home: Home, words: tuple[str, ...], model: Path) -> Any:
 
 
 def settled(home: Home, words: tuple[str, ...], model: Path) -> None:
-    wait_for(lambda: home.deploy(*words, "--dry-run", model=model)["steps"] == [], 60, "the end of what it has begun")
+    wait_for(lambda: home.deploy(*words, "--dry-run", model=model)["steps"] == [], 180, "the end of what it has begun")
 
 
 def test_what_a_deploy_foretells_is_what_it_does(home: Home, tmp_path: Path) -> None:
