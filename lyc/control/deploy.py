@@ -35,7 +35,7 @@ from lyc.rollout import given_up
 from lyc.rollout.transitions import RUNNING
 from lyc.scaling import bounds
 from lyc.spec.model_ref import parse_model
-from lyc.spec.scale import IdleSteps, check_steps, policy_of, steps_for
+from lyc.spec.scale import IdleSteps, check_steps, policy_of, steps_for, with_machines
 from lyc.spec.settings import CREDENTIALS
 from lyc.store import Store
 
@@ -248,6 +248,7 @@ def wished(store: Store, found: Deployment, spec: DeploymentSpec, steps: IdleSte
     paused as it may be. steps: of the host of the spec.
     """
     policy = policy_of(spec, found.policy if store.releases(spec.name) else None, steps)
+    policy = policy if own(store, spec.host) else with_machines(policy)
     low, high = bounds(policy, now)
     desired = max(1, low, min(high, found.scaler.desired))
     return dataclasses.replace(
