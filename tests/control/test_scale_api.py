@@ -23,6 +23,7 @@ from lyc.control.reconcile import Reconciler
 from lyc.control.server import _show_error
 from lyc.errors import LycError
 from lyc.records.deployment import Deployment, DeploymentSpec, Release, ReleaseState, Replica, ReplicaState
+from lyc.records.host import Host, KnownHost
 from lyc.records.plan import EngineBuild, Plan
 from lyc.records.scaling import Sample, ScalePolicy, ScalerState, ScheduleRule
 from lyc.records.waketime import WakeTime
@@ -158,6 +159,18 @@ def test_a_dry_run_knows_of_further_hosts(api: Api) -> None:
         step = api.scale(name, min=2, max=2, dry_run=True)["steps"][0]
         assert step["action"] == first[0]
         assert first[1] in step["text"]
+
+
+def test_further_hosts_are_named_changed_and_none(api: Api) -> None:
+    api.deployment(A)
+    api.deps.store.put_host(KnownHost(Host("gpu2", "root@gpu2")))
+    assert api.scale(hosts=["nowhere"])["ref"] == "no-such-host"
+    assert api.get("scale")["policy"]["hosts"] == []
+    assert api.scale(hosts=["gpu2", "any", "gpu2"])["changes"] == ["further hosts: none → gpu2, any"]
+    assert api.deps.store.deployment("d").policy.hosts == ("gpu2", "any")
+    assert api.scale(max=3)["changes"] == ["max: 1 → 3"], "what is left out stays"
+    assert api.get("scale")["policy"]["hosts"] == ["gpu2", "any"]
+    assert api.scale(hosts=[])["changes"] == ["further hosts: gpu2, any → none"]
 
 
 def test_new_bounds_are_kept_and_the_count_is_within_them_at_once(api: Api) -> None:

@@ -235,6 +235,22 @@ def test_cards_host_and_container() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "host", "further"),
+    [
+        ('"gpu1"', "gpu1", None),
+        ('["gpu1"]', "gpu1", None),
+        ('["gpu1", "gpu2", "rent"]', "gpu1", ("gpu2", "rent")),
+        ('"any"', "any", ("any",)),
+        ('"rent"', "rent", None),
+    ],
+)
+def test_hosts(written: str, host: str, further: tuple[str, ...] | None) -> None:
+    """The first is where it is deployed to. Of `rent` the controller knows whether there may be several."""
+    spec = parse(f'model = "a/b"\nhost = {written}')
+    assert (spec.host, spec.scale.hosts) == (host, further)
+
+
+@pytest.mark.parametrize(
     ("lines", "ref", "says", "line"),
     [
         ("gpus = [0, 0]", "invalid-value", "card 0 is named twice", 2),
@@ -253,6 +269,10 @@ def test_cards_host_and_container() -> None:
         ('host = "http://box"', "invalid-address", "", 2),
         ('host = "root:hunter2@box"', "invalid-address", "", 2),
         ('host = ""', "invalid-value", "", 2),
+        ('host = ["gpu1", "gpu1"]', "invalid-value", "gpu1 is named twice", 2),
+        ("host = []", "invalid-value", "", 2),
+        ('host = ["gpu1", ""]', "invalid-value", "", 2),
+        ('host = ["gpu1", "local"]\nruntime = "container"', "container-needs-host", "over SSH", 3),
     ],
 )
 def test_cards_hosts_and_containers_that_cannot_be(lines: str, ref: str, says: str, line: int) -> None:
