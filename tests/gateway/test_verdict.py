@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import assume, given
+import pytest
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lyc.gateway.tries import Tries
@@ -54,13 +55,15 @@ def test_held_only_with_hope_room_and_time(waking: Waking, asked: Asked, ahead: 
 
 
 @given(WAKINGS, ASKED)
+@example(Waking("ready", timeout=3.0), Asked("a", 0, 1000.0, 1000.0, tries=2))
 def test_who_waits_is_let_go_when_a_replica_is_there_and_when_its_time_is_over(waking: Waking, asked: Asked) -> None:
     assume(waking.state in ("ready", "waking"))
     verdict = judge(waking, asked, NOW, None)
     late = max(asked.began + waking.timeout, asked.came + LOOK_AGAIN_SECONDS) + 1
     assert not isinstance(judge(waking, asked, late, None), Hold)
     if isinstance(verdict, Hold):
-        assert not isinstance(judge(waking, asked, verdict.until, None), Hold) or waking.replica
+        then = judge(waking, asked, verdict.until, None)
+        assert not isinstance(then, Hold) or then.until > verdict.until, "it is looked at again, and not for ever"
 
 
 @given(st.floats(0.001, 3_600))
@@ -84,3 +87,12 @@ def test_tries_are_those_at_replicas_and_only_the_last_requests_are_remembered()
     assert tries.seen("three", 1) == 0
     assert not tries.knows("one")
     assert tries.knows("two")
+
+
+@pytest.mark.parametrize(("expected", "seconds"), [(None, 60), (59.2, 60), (480.0, 480)])
+def test_one_that_has_failed_says_when_it_is_tried_again(expected: float | None, seconds: int) -> None:
+    """Where that is known; else a person has to do something."""
+    waking = Waking("failed", expected, {"what": "nobody has a machine now that will do"})
+    verdict = judge(waking, Asked("a", 0, NOW, NOW), NOW, (0, 0))
+    assert isinstance(verdict, Refuse)
+    assert (verdict.status, verdict.retry_after) == (503, seconds)
