@@ -224,10 +224,10 @@ class Worker:
         log.info("replica %s: %s → %s (%s)", old.id, old.state, state, action.signal)
         self._deps.store.put_replica(new)
         replicas[old.id] = new
-        if action.signal is Signal.PROVEN:
-            self._measure(new, woken=old.woken_at)
         if {old.state, state} & {ReplicaState.READY, ReplicaState.DRAINING}:
             self._gatekeeper.sync()
+        if action.signal is Signal.PROVEN:  # whoever waits for it comes first
+            self._measure(new, woken=old.woken_at)
         if state in ENDED:
             self._prune()
 
