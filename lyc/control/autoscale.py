@@ -16,7 +16,9 @@ from lyc.records.deployment import Deployment, Replica, ReplicaState
 from lyc.records.engine import EngineLoad
 from lyc.records.gateway import GatewayStatus
 from lyc.records.scaling import Sample, ScalerState
-from lyc.scaling import bounds, decide, demanded, explain
+from lyc.scaling import bounds, decide, demanded, explain, made_room
+from lyc.scaling.defaults import FRESH_SECONDS
+from lyc.scaling.readings import busy
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,25 @@ class Autoscaler:
                 return
             watched = self._of(deployment)
             self._decided(deployment, watched, demanded(watched.state, deployment.policy, now), "activator", now)
+
+    def quiet(self, name: str) -> bool:
+        """Whether nobody asks for a deployment just now, as far as was measured."""
+        with self._lock:
+            watched, now = self._watched.get(name), self._deps.clock()
+            newest = watched.window[-1] if watched and watched.window else None
+            if newest is None or newest.in_flight is None or not 0 <= now - newest.at <= FRESH_SECONDS:
+                return False
+            return not busy(newest) and not self.held().get(name)
+
+    def make_way(self, name: str, cause: str, asleep: bool) -> None:
+        """None of a deployment from now on, for another one's sake; `asleep`: but one that sleeps."""
+        now = self._deps.clock()
+        with self._lock:
+            deployment = self._deps.store.find_deployment(name)
+            if deployment is None or deployment.stopping:
+                return
+            watched = self._of(deployment)
+            self._decided(deployment, watched, made_room(watched.state, cause, asleep=asleep), "share", now)
 
     def why(self, deployment: Deployment, now: float) -> str:
         """What it does with a deployment, in a few words."""

@@ -115,6 +115,11 @@ class Observer:
         memory = self._memory.get(replica)
         return memory.load if memory else None
 
+    def sleeping(self, replica: str) -> bool:
+        """Whether it said so when it was asked last."""
+        memory = self._memory.get(replica)
+        return memory is not None and memory.sleeping is True
+
     def look(self, replica: Replica, task: str) -> Seen:
         """One look, milliseconds long: what takes longer is asked beside it. task: of the replica's plan."""
         directory = attempt_directory(self._deps.settings, replica)

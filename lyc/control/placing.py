@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from lyc.control.deps import Deps
 from lyc.control.host_plans import held_on
+from lyc.control.idling import own as is_own
 from lyc.control.kept import deploying, kept
 from lyc.control.residency import check_host
+from lyc.control.share_plan import by_swapping
 from lyc.engines import architectures, options, quantization, speculative, versions
 from lyc.engines.preflight import Needs, preflight, refuse
 from lyc.engines.preflight_system import room
@@ -159,9 +161,23 @@ class Placing:
         taken, holders = held_on(self._deps.store, spec.host, of=lambda name: name != spec.name)
         own, _ = held_on(self._deps.store, spec.host, of=lambda name: name == spec.name)
         others = taken if spec.host != LOCAL else None  # here the engine takes the first cards, unless some are named
-        planned = plan(
-            spec, facts, host, draft=draft, build=build, freed=self._freed, taken=others, own=own, holders=holders
-        )
+        try:
+            planned = plan(
+                spec, facts, host, draft=draft, build=build, freed=self._freed, taken=others, own=own, holders=holders
+            )
+        except NoFit as problem:
+            if problem.ref != "gpu-busy" or not is_own(self._deps.store, spec.host):
+                raise
+            swapped = by_swapping(
+                self._deps.store, spec, host, self._deps.clock(),
+                lambda named, facts_then, taken, names: plan(
+                    named, facts, facts_then, draft=draft, build=build, freed=self._freed, taken=taken, own=own,
+                    holders=names,
+                ),
+            )  # fmt: skip
+            if swapped is None:
+                raise
+            planned = swapped
         return dataclasses.replace(planned, task=_task(spec, facts))
 
 

@@ -33,6 +33,7 @@ from lyc.control.rent_again import HOME, RentAgain
 from lyc.control.rentals import Rentals
 from lyc.control.renting import Renter
 from lyc.control.server import Parts, build
+from lyc.control.share import Share
 from lyc.control.waking import Wakes
 from lyc.errors import Failed
 from lyc.gateway.activator import Activator
@@ -75,6 +76,9 @@ def _scaling(deps: Deps, reconciler: Reconciler) -> tuple[Autoscaler, Wakes, Act
     activator = Activator(activator_socket(deps.settings), wakes)
     wakes.changed = activator.changed
     reconciler.in_flight, reconciler.sent = autoscaler.active, autoscaler.sent
+    share = Share(deps, autoscaler.quiet, autoscaler.make_way, reconciler.sleeping)
+    reconciler.waiting = share.waiting
+    autoscaler.aside = lambda one: share.why(one.name)
     autoscaler.held, autoscaler.arrived = activator.held, activator.arrived
     autoscaler.passing = reconciler.passing = activator.passing
     return autoscaler, wakes, activator
@@ -85,7 +89,9 @@ def _renting_again(
 ) -> RentAgain:
     """Asked by the loops, by whoever wakes a deployment, and by whoever says how it is."""
     found = RentAgain(deps, renter, RentsFor(deps, renter), reconciler.wake)
-    reconciler.wished, wakes.rent_again, autoscaler.aside = found.wished, found, found.tells
+    reconciler.wished, wakes.rent_again = found.wished, found
+    shared = autoscaler.aside
+    autoscaler.aside = lambda one: found.tells(one) or shared(one)
     return found
 
 

@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lyc.control import waketimes
@@ -74,6 +75,7 @@ class Worker:
         sent: Callable[[str], int | None],
         wished: Wished,
         expand: LookFor,
+        waiting: Callable[[Situation], frozenset[str]],
         loops: Callable[[], int],
     ) -> None:
         self._deps = deps
@@ -81,6 +83,7 @@ class Worker:
         self._name = name
         self._wished = wished
         self._expand = expand
+        self._waiting = waiting
         self._loops = loops
         self._wake = threading.Event()
         self._observer = Observer(
@@ -112,6 +115,9 @@ class Worker:
 
     def load(self, replica: str) -> EngineLoad | None:
         return self._observer.load(replica)
+
+    def sleeping(self, replica: str) -> bool:
+        return self._observer.sleeping(replica)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -148,7 +154,8 @@ class Worker:
         leaving = frozenset(one.host for one in rentals if one.host is not None and one.notice_at is not None)
         releases = tuple(store.releases(self._name))
         desired = self._wished(deployment, releases, replicas, wanted(deployment, self._deps.clock()))
-        return self._places.complete(Situation(deployment, releases, replicas, seen, leaving, desired=desired))
+        found = self._places.complete(Situation(deployment, releases, replicas, seen, leaving, desired=desired))
+        return replace(found, waiting=self._waiting(found))
 
     def _remember_reported(self, situation: Situation) -> None:
         """Store once per release what its engine said of its memory, to be held against the forecast."""
@@ -324,6 +331,7 @@ class Reconciler:
         self.passing: Callable[[], Mapping[str, int]] = dict
         self.wished: Wished = lambda _deployment, _releases, _replicas, desired: desired
         self.expand: LookFor = lambda _name, _release: "nobody looks"
+        self.waiting: Callable[[Situation], frozenset[str]] = lambda _: frozenset()
 
     def start(self) -> None:
         """Adopt what runs, kill what runs but is not known."""
@@ -345,6 +353,7 @@ class Reconciler:
                     sent=self.sent,
                     wished=self.wished,
                     expand=self.expand,
+                    waiting=self.waiting,
                     loops=lambda: len(self._workers),
                 )
                 worker.start()
@@ -358,6 +367,11 @@ class Reconciler:
         """What a replica's engine said of its load last."""
         worker = self._workers.get(name)
         return worker.load(replica) if worker else None
+
+    def sleeping(self, name: str, replica: str) -> bool:
+        """Whether a replica's engine has said that it sleeps."""
+        worker = self._workers.get(name)
+        return worker is not None and worker.sleeping(replica)
 
     def sweep(self) -> list[int]:
         """Kill processes of this home that the store does not know. Returns their pids."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lyc.records.deployment import Release, Replica, ReplicaState
-from lyc.rollout.counts import UNSETTLED, desired, standing_by
+from lyc.rollout.counts import desired
 from lyc.rollout.failures import stale
 from lyc.rollout.situation import Situation
 from lyc.rollout.transitions import COMING_OR_SERVING
@@ -12,16 +12,13 @@ _ORDER = (ReplicaState.ASLEEP, ReplicaState.DRAINING, ReplicaState.READY)
 
 
 def dozing(situation: Situation, now: float) -> frozenset[str]:
-    """Replicas that shall be asleep, by id: one of the target while its scaler wants that; and, where there
-    is room for both, what sleeps of a release that would serve again if the target fails.
+    """Replicas that shall be asleep, by id: one of the target while its scaler wants that. What sleeps of another
+    release ends: asleep it still holds some of the cards, which its successor may need.
     """
     deployment, target = situation.deployment, situation.target
     if target is None or deployment.stopping or deployment.paused:
         return frozenset()
     chosen = _of(situation, target, now)[:1] if deployment.scaler.asleep and not desired(situation) else []
-    if target.state in UNSETTLED and deployment.surge:
-        before = [one for old in standing_by(situation) for one in _of(situation, old, now)]
-        chosen += [one for one in before if one.state is ReplicaState.ASLEEP]
     return frozenset(one.id for one in chosen)
 
 

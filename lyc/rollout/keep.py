@@ -35,7 +35,7 @@ def kept(situation: Situation, now: float) -> frozenset[str]:
                 count = min(count, serving(situation, old.number) - 1)  # one goes, to make room for its successor
             going_on += _best(situation, old.number, max(count, least), now)
     # What will be taken away drains while it still can: whoever asks now would be cut off.
-    # And what sleeps of a release before serves no more, but where its successor fails: see `doze`.
+    # And what sleeps of a release before serves no more: see `doze`.
     asleep = {one.id for one in situation.replicas if one.state is ReplicaState.ASLEEP and one.release not in numbers}
     return frozenset(one.id for one in going_on if one.host not in situation.leaving and one.id not in asleep)
 

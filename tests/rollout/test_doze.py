@@ -182,32 +182,24 @@ def test_it_ends_with_the_wish(how: str) -> None:
     assert world.cut == 0
 
 
-def test_a_new_release_is_proven_beside_what_sleeps_and_does_not_wake_it() -> None:
-    """Its cards may be those that the new one takes."""
+@pytest.mark.parametrize("surge", [True, False])
+def test_a_new_release_does_not_wake_what_sleeps_of_the_old_one(*, surge: bool) -> None:
+    """Its cards may be those that the new one takes, so it ends."""
     world, old = slept()
-    (process,) = world.running()
-    new = world.release(1)
+    new = world.release(1, surge=surge)
     world.settle()
-    assert (world.processes[process], world.states(new)) == ("asleep", ["starting"])
+    assert (world.states(old), world.states(new)) == (["stopped"], ["starting"])
     world.come_up()
     assert (world.states(old), world.states(new)) == (["stopped"], ["ready"])
 
 
-def test_in_place_it_ends_first() -> None:
+def test_the_old_one_serves_again_when_its_successor_fails() -> None:
     world, old = slept()
-    new = world.release(1, surge=False)
-    world.settle()
-    assert (world.states(old), world.states(new)) == (["stopped"], ["starting"])
-
-
-def test_what_sleeps_serves_again_when_its_successor_fails() -> None:
-    world, old = slept()
-    (process,) = world.running()
     new = world.release(1)
     world.doomed = new
     world.come_up()
     assert world.releases[new].state is ReleaseState.FAILED
-    assert (world.states(old), world.running()) == (["ready"], [process])
+    assert (world.states(old), len(world.running())) == (["stopped", "ready"], 1)
 
 
 @pytest.mark.parametrize("state", ["asleep", "pending"])

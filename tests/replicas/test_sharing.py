@@ -1,0 +1,63 @@
+"""Two deployments on one card: who is asked for has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.harness import wait_for
+from tests.replicas.cards import CardHome, make_card_home
+from tests.replicas.load import burst, steady
+from tests.replicas.stand_in import write_model
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def cards(tmp_path: Path) -> Iterator[CardHome]:
+    made = make_card_home(tmp_path)
+    yield made
+    made.close()
+
+
+def awake(home: CardHome) -> set[str]:
+    """Deployments of which an engine holds the card now, as the store has it."""
+    away = ("stopped", "failed", "asleep", "pending", "backoff")
+    return {name for name in ("one", "two") for row in home.store_rows(name) if row["state"] not in away}
+
+
+def causes(home: CardHome, name: str) -> list[str]:
+    lines = home.run("events", name, "--json").stdout.splitlines()
+    return [entry["cause"] for line in lines if (entry := json.loads(line))["actor"] == "share"]
+
+
+def test_two_that_only_fit_by_swapping(cards: CardHome) -> None:
+    """The deploy waits until nobody asks for the other one, and until that has had its stay; so does the way back."""
+    words = ("--min", "0", "--idle-sleep", "1h", "--idle-stop", "never")
+    cards.deploy(*words, name="one")
+    cards.free(500)
+    other = write_model(cards.model.parent / "other", 1)
+    assert "it shares card 0 with one" in cards.run("deploy", str(other), "--name", "two", *words).stderr
+    assert awake(cards) == {"two"}
+    assert [row["state"] for row in cards.store_rows("one")] == ["asleep"]
+    assert causes(cards, "one") == ["made room for two"]
+    assert "made room for two" in cards.json("scale", "one")["why"]
+    (url, key), (other_url, other_key) = ((cards.status(name)["url"], cards.key(name)) for name in ("one", "two"))
+    with steady(other_url, other_key, 2, stream=True, tokens=50) as busy:
+        wait_for(lambda: busy.statuses, 60, "requests of the one that has it")
+        impatient = httpx.post(
+            f"{url}/chat/completions", json={"model": "one", "messages": []}, timeout=30,
+            headers={"authorization": f"Bearer {key}", "x-lyc-wake-timeout": "0"},
+        )  # fmt: skip
+        assert impatient.status_code == 503
+        said = "waits for card 0 of local, which two has"
+        wait_for(lambda: said in cards.json("scale", "one")["why"], 60, "what it waits for")
+        assert awake(cards) == {"two"}, "it is asked for"
+    assert busy.perfect()
+    assert burst(url, key, 3).perfect()
+    assert causes(cards, "two") == ["made room for one"]
+    assert len(cards.store_rows("one")) == 1, "it slept, and woke"
