@@ -245,6 +245,7 @@ class Observer:
         now, active, sent = self._pulse_clock(), self._active(replica.id), self._sent(replica.id)
         said = memory.load
         rests = said is not None and said.running + said.waiting == 0 and active == 0 and sent == memory.sent
+        rests = rests and (memory.pulse is None or memory.pulse.barren_since is None)  # it has something to answer for
         if now - memory.felt < (REST_SECONDS if rests else PULSE_SECONDS):
             return memory.failure
         memory.felt, memory.sent = now, sent

@@ -14,7 +14,7 @@ _TRANSIENT = frozenset({408, 429, 502, 503, 504})
 
 
 class Probe:
-    """client: of the engine; it may be closed meanwhile. name: of the deployment. told: called when it is over."""
+    """client: of the engine; it may be closed meanwhile. name: of the deployment. told: called once that is known."""
 
     def __init__(
         self, client: Any, name: str, task: str, told: Callable[[], None], *, seconds: float = PROBE_SECONDS
@@ -47,7 +47,8 @@ class Probe:
             self._ask()
         finally:
             self._over.set()
-            self._told()
+            if self.settled:  # else it is asked again, at the loop's own pace
+                self._told()
 
     def _ask(self) -> None:
         """A healthy server can still die on its first request (a head size its kernels lack)."""
