@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AWAKE_SHARE = 0.2
+AWAKE_SHARE = 0.1
 ASLEEP_SHARE = 0.04
 """Of one CPU, that the looks at all deployments may take together. Where none of its replicas is there, nothing can
 happen to a deployment but what its loop is woken for.

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from lyc.errors import Failed, LycError, Unreachable
@@ -162,7 +163,8 @@ class EnvoyGateway:
             return False
 
     def _stale(self, wanted: Mapping[str, str]) -> list[Path]:
-        return [path for path in self.layout.files.glob(endpoints_file("*")) if path.name not in wanted]
+        pattern = endpoints_file("*")
+        return [self._files.path / one for one in self._files.names() if one not in wanted and fnmatch(one, pattern)]
 
     def _put(self, wanted: Mapping[str, str]) -> None:
         """Bring these files and a running Envoy to `wanted`; with no Envoy, the files alone."""

@@ -40,7 +40,7 @@ class Folder:
 
     def text(self, name: str) -> str | None:
         """As `read` gives it."""
-        mark, known = _mark(self.path / name), self._known.pop(name, None)
+        mark, known = _mark(f"{self.path}/{name}"), self._known.pop(name, None)
         if mark is None:
             return None
         text = known[1] if known is not None and known[0] == mark else read(self.path / name)
@@ -48,8 +48,16 @@ class Folder:
             self._known[name] = (mark, text)
         return text
 
+    def names(self) -> list[str]:
+        """Of all files; none where there is no folder."""
+        try:
+            with os.scandir(self.path) as entries:
+                return [one.name for one in entries]
+        except OSError:
+            return []
 
-def _mark(path: Path) -> FileMark | None:
+
+def _mark(path: str) -> FileMark | None:
     """Of a file that is there: once changed or replaced, it has another."""
     try:
         found = os.lstat(path)

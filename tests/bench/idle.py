@@ -33,6 +33,7 @@ from sqlalchemy import update
 from lyc.agent.shim import boot_id, start_ticks
 from lyc.control.layout import attempt_directory, gateway_process
 from lyc.gateway.envoy import envoy_binary
+from lyc.records.engine import Reported
 from lyc.records.scaling import ScalePolicy, ScalerState
 from lyc.spec.settings import Settings, resolve
 from lyc.store import Store, schema
@@ -97,6 +98,7 @@ def furnish(settings: Settings, deployments: int, replicas: int, socket: Path, p
         with store._write() as connection:
             scaler = to_column(ScalerState(replicas))
             connection.execute(update(schema.DEPLOYMENTS).values(policy=policy, scaler=scaler))
+            connection.execute(update(schema.RELEASES).values(reported=to_column(Reported())))
         for name, found in store.replicas_by_deployment().items():
             for number, one in enumerate(found):
                 mine = replace(one, socket=str(settings.socket(f"{name}-{number}")))
@@ -136,7 +138,7 @@ def measure(deployments: int, replicas: int, seconds: float) -> dict[str, float]
                 wait(lambda: (asked(client) or {}).get("state") == "running", "the gateway runs")
                 up = time.monotonic() - began
                 gateway = int(asked(client)["pid"])  # type: ignore[index]
-                time.sleep(10)  # what comes once after a start is not idleness
+                time.sleep(20)  # what comes once after a start is not idleness
                 first, envoy, at = cpu(process.pid), cpu(gateway), time.monotonic()
                 time.sleep(seconds)
                 span = time.monotonic() - at

@@ -23,5 +23,5 @@ def test_many_take_their_share_and_no_more(asleep: bool, cost: float, share: flo
 def test_one_dear_look_does_not_set_the_pace_for_good() -> None:
     pace = Pace()
     pace.rest(0.5, 2.0, 1000, asleep=False)
-    rests = [pace.rest(0.5, 0.0001, 1000, asleep=False) for _ in range(40)]
+    rests = [pace.rest(0.5, 0.00004, 1000, asleep=False) for _ in range(40)]
     assert (rests[0], rests[-1]) == (LONGEST, pytest.approx(0.5, abs=0.1))
