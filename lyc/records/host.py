@@ -214,7 +214,7 @@ class HostUse:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """One thing that was removed from a host, or would be. kind: `engine`, `weights` or `leftovers`."""
+    """One thing that was removed from a host, or would be. kind: `engine`, `compiled`, `weights` or `leftovers`."""
 
     kind: str
     name: str
