@@ -119,7 +119,7 @@ _DOCUMENTS = (
         "`{name, state, release, paused, policy: {min, max, target_concurrency, idle, idle_sleep,"
         " idle_release, schedule, wake_timeout, hosts}, bounds:"
         " {min, max}, desired, ready, target, why, last_request, next_change, wake, wakes, ready_in, load,"
-        " canary, warnings, replicas}`,"
+        " canary, homeless, warnings, replicas}`,"
         " see [the controller's API](controller-api.md)",
     ),
     (

@@ -156,6 +156,8 @@ def _text(output: Output, found: ScaleDocument, now: float) -> str:
     ]
     if found["policy"].get("hosts"):
         facts.append(("hosts", f"also on {', '.join(found['policy']['hosts'])}"))
+    if (error := found.get("homeless")) is not None:
+        facts.append(("no host", str(error.get("what"))))
     if found["canary"] is not None:
         facts.append(("canary", f"{found['canary']:.3g} of the requests to release {found['release']}"))
     if (bounds["min"], bounds["max"]) != (policy["min"], policy["max"]):

@@ -8,6 +8,7 @@ from lyc.control.autoscale import wanted
 from lyc.control.coming import Awaited, Watch, ready
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.host_plans import homeless
 from lyc.control.operations import Talk
 from lyc.control.reconcile import Reconciler
 from lyc.records.deployment import Deployment, Release, Replica
@@ -26,8 +27,10 @@ class ComeUp:
 
         def enough(deployment: Deployment, _: Release, there: int) -> bool:
             """A restart is over when all are there again, the others when one is: the rest comes by itself."""
-            desired = wanted(deployment, self._watch.deps.clock())
-            return there >= (desired if restart else min(1, desired))
+            now, store = self._watch.deps.clock(), self._watch.deps.store
+            desired = wanted(deployment, now)
+            few = there > 0 and homeless(store, operation.deployment, number, now) is not None
+            return few or there >= (desired if restart else min(1, desired))
 
         awaited = Awaited(operation.deployment, number, enough, _old(operation))
         return self._result(operation, *self._watch.until(awaited, talk))

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from lyc.control.coming import WATCH_SECONDS, Awaited, Watch, put_by, taken_down
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
+from lyc.control.host_plans import homeless
 from lyc.control.idling import own, steps_of
 from lyc.control.layout import keep_credentials, load_credentials
 from lyc.control.operations import Talk, bug
@@ -19,7 +20,7 @@ from lyc.control.preparation import Preparation, Prepared, Provided
 from lyc.control.reconcile import Reconciler
 from lyc.control.rent_documents import rented
 from lyc.control.renting import Renter
-from lyc.errors import Failed, LycError, UsageError
+from lyc.errors import Failed, LycError, UsageError, from_document
 from lyc.records.deployment import (
     Deployment,
     DeploymentSpec,
@@ -203,14 +204,19 @@ class Deployer:
             raise taken_down(name)
 
     def _served(self, release: Release, talk: Talk) -> None:
-        """Until as many as there must be always serve, and one at least: the rest comes with the load."""
+        """Until as many as there must be always serve, and one at least: the rest comes with the load, or when there is
+        a host for it.
+        """
+        store, name = self._deps.store, release.deployment
 
         def enough(deployment: Deployment, now: Release, there: int) -> bool:
             low, _ = bounds(deployment.policy, self._deps.clock())
-            return now.state is ReleaseState.CANARY or there >= max(1, low)
+            few = there > 0 and homeless(store, name, release.number, self._deps.clock()) is not None
+            return now.state is ReleaseState.CANARY or there >= max(1, low) or few
 
-        name = release.deployment
         deployment, _ = self._watch.until(Awaited(name, release.number, enough), talk)
+        if (error := homeless(store, name, release.number, self._deps.clock())) is not None:
+            talk.warn(f"no further host is there for {name}, it is looked for again: {from_document(error)}")
         if deployment.paused:
             raise Failed("paused", f"{name} was paused meanwhile", hint=f"lyc resume {name}")
 

@@ -25,6 +25,16 @@ def placed(placements: Iterable[Placement], release: int, host: str) -> Placemen
     )
 
 
+def homeless(store: Store, deployment: str, release: int, now: float) -> dict[str, object] | None:
+    """Why no further host was found for replicas that have no room; None where none is lacking, or one is looked for:
+    a search that was in vain and is not repeated when it may be is not needed any more.
+    """
+    mine = [one for one in store.placements.list(deployment) if one.release == release]
+    failed = [one for one in mine if one.state is PlacementState.FAILED and now < (one.retry_at or 0.0)]
+    looking = any(one.state is PlacementState.PREPARING for one in mine)
+    return failed[-1].error if failed and not looking else None
+
+
 def plan_on(release: Release, host: str, placements: Iterable[Placement]) -> Plan:
     """That of its placement there, else its own one."""
     found = None if host == release.spec.host else placed(placements, release.number, host)

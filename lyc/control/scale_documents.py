@@ -71,6 +71,7 @@ class ScaleDocument(TypedDict):
     ready_in: float | None
     load: LoadDocument | None
     canary: float | None
+    homeless: dict[str, object] | None
     warnings: list[str]
     replicas: list[ScaledReplicaDocument]
 
