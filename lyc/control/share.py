@@ -185,7 +185,7 @@ class Share:
     ) -> Resident:
         cards, shall = _cards(planned), one.state is ReplicaState.ASLEEP and not granted
         asleep = shall and self._sleeping(deployment.name, one.id)
-        kept = keeps(len(cards)) if shall or (one.sleeps and self._holds_weights(one.host, planned)) else None
+        kept = keeps(planned) if shall or (one.sleeps and self._holds_weights(one.host, planned)) else None
         wanted = release.number == deployment.target and desired(Situation(deployment, (release,), (one,))) > 0
         step = goes = Step.ASLEEP if asleep else Step.AWAKE
         if one.state in GOING or shall or (one.state in _SERVING and not wanted and not granted):

@@ -78,7 +78,7 @@ def _shared(store: Store, spec: DeploymentSpec, host: HostFacts, now: float) -> 
 
 
 def _kept(one: Replica, plan: Plan) -> int:
-    return keeps(len(_cards(plan))) if one.sleeps else 0
+    return keeps(plan) if one.sleeps else 0
 
 
 def _cards(plan: Plan) -> Sequence[int]:

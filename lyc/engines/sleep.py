@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from lyc.engines import guard
+from lyc.records.plan import Plan
 from lyc.records.secret import Secret
 from lyc.units import GIB
 
@@ -21,12 +22,15 @@ CALL_SECONDS = 120.0
 """For one of them: weights go over the bus at tens of GB/s, but memory of the host that has to be pinned comes slowly
 the first time.
 """
-KEEPS = int(1.6 * GIB)
-"""Of each card while it sleeps: CUDA's context (0.5 GiB) and its graphs. Reported: 0.6 GiB (vLLM's blog of 2025-10-26,
-Qwen3-0.6B on A4000), 1.3 to 1.4 GiB (H100, pull request 11743 and its tests).
+KEEPS = int(2.5 * GIB)
+"""Of its card while it sleeps, beside its CUDA graphs: CUDA's context and what is allocated outside of the pool that
+sleeps. "GiB memory is still in use" in logs of vLLM on 80 GB cards that others published, graphs included: 1.31
+(Qwen2.5-14B), 1.38 (it took 2.8 s to fall asleep) and 4.29.
 """
-KEEPS_TOGETHER = int(7.0 * GIB)
-"""The same where an engine goes over several cards: NCCL's buffers stay (issue 47654: 6.8 to 7.0 GiB, GB200, tp 8)."""
+KEEPS_TOGETHER = int(5.5 * GIB)
+"""The same where an engine goes over several cards, whose communicators stay: 6.8 to 7.0 GiB with 1.5 GiB of graphs on
+GB200 with tp 8 (vllm-project/vllm, issue 47654).
+"""
 _MODULE = "lyc_guard"
 
 
@@ -45,9 +49,10 @@ def files(work_dir: Path) -> dict[Path, Secret]:
     return {work_dir / f"{_MODULE}.py": Secret(Path(guard.__file__).read_text(encoding="utf-8"))}
 
 
-def keeps(cards: int) -> int:
+def keeps(plan: Plan) -> int:
     """Bytes of each of its cards that an engine keeps while it sleeps."""
-    return KEEPS if cards == 1 else KEEPS_TOGETHER
+    graphs = plan.forecast.cuda_graph if plan.forecast else 0
+    return graphs + (KEEPS if plan.accelerator_count == 1 else KEEPS_TOGETHER)
 
 
 def sleeping(answer: str) -> bool | None:

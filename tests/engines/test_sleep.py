@@ -14,7 +14,7 @@ import pytest
 from lyc.engines import guard, sleep, vllm
 from lyc.engines.versions import pinned
 from lyc.records.engine import EngineTarget
-from lyc.records.plan import Plan
+from lyc.records.plan import Forecast, Plan
 from lyc.records.secret import Secret
 
 GPU = Plan(engine=pinned(on_cpu=False), accelerator="h100", max_model_len=32768, dtype="auto")
@@ -59,7 +59,9 @@ def test_what_it_says_of_itself(answer: str, *, said: bool | None) -> None:
 
 
 def test_what_it_keeps() -> None:
-    assert sleep.keeps(1) < sleep.keeps(2) == sleep.keeps(8)
+    graphs = replace(GPU, forecast=Forecast(0, 0, 0, 0, 0.0, cuda_graph=100))
+    assert sleep.keeps(graphs) == sleep.keeps(GPU) + 100
+    assert sleep.keeps(replace(GPU, accelerator_count=2)) > sleep.keeps(GPU)
 
 
 def guarded(folder: Path, scope: dict[str, Any]) -> tuple[int | str, list[str]]:
