@@ -4,6 +4,7 @@ decide      one step of everything              follow, steer    of a replica: b
 preview     all steps, if all goes well         release          of a release: proven, failed, back
 words       an action for a person              counts, keep     how many of which release, and which of them go on
 summarise   a deployment in one word            failures         what a death means, and for how long
+spread      on which host, and who goes first
 """
 
 from lyc.rollout.counts import desired, split
