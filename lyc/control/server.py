@@ -189,7 +189,7 @@ def _add_deployments(app: FastAPI, parts: Parts) -> None:
     @app.get("/v1/deployments")
     def deployments() -> dict[str, Any]:
         """All deployments."""
-        return {"deployments": [shown.deployment(deployment) for deployment in store.deployments()]}
+        return {"deployments": shown.deployments()}
 
     @app.get("/v1/deployments/{name}")
     def deployment(name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ from lyc.control.wake_views import Scaling, standing, warnings
 from lyc.errors import NotFound
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
 from lyc.records.key import Key
+from lyc.records.waketime import WakeTime
 from lyc.rollout import Situation, given_up, summarise
 
 _UP = frozenset({ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.PROBING, ReplicaState.READY})
@@ -29,8 +31,13 @@ class Views:
         self._gatekeeper = gatekeeper
         self._scaling = scaling
 
-    def deployment(self, deployment: Deployment) -> dict[str, Any]:
-        """`DeploymentDocument` of one deployment, as of now."""
+    def deployments(self) -> list[dict[str, Any]]:
+        """`DeploymentDocument` of each."""
+        times = self._deps.store.wake_times.by_deployment()
+        return [self.deployment(one, times.get(one.name, ())) for one in self._deps.store.deployments()]
+
+    def deployment(self, deployment: Deployment, times: Sequence[WakeTime] | None = None) -> dict[str, Any]:
+        """`DeploymentDocument` of one deployment, as of now. times: as of `standing`."""
         store, name = self._deps.store, deployment.name
         releases, replicas = tuple(store.releases(name)), tuple(store.replicas(name))
         desired = wanted(deployment, self._deps.clock()) if deployment.target else 0
@@ -39,7 +46,7 @@ class Views:
         running = store.running_operations(name)
         rentals = store.rentals(deployment=name, open_only=True)
         hosts = {one.host for one in rentals if one.host is not None}
-        stands = standing(self._deps, self._scaling, deployment, situation.target, replicas)
+        stands = standing(self._deps, self._scaling, deployment, situation.target, replicas, times=times)
         ready = sum(r.state is ReplicaState.READY for r in replicas if shown and r.release == shown.number)
         return {
             "name": name,

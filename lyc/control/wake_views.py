@@ -12,6 +12,7 @@ from lyc.errors import NotFound
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
 from lyc.records.host import LOCAL
 from lyc.records.scaling import Sample, ScalePolicy
+from lyc.records.waketime import WakeTime
 from lyc.scaling.hours import known_zone
 from lyc.units import show_duration
 
@@ -29,12 +30,21 @@ class Scaling(Protocol):
 
 
 def standing(
-    deps: Deps, scaling: Scaling, deployment: Deployment, target: Release | None, replicas: Sequence[Replica]
+    deps: Deps,
+    scaling: Scaling,
+    deployment: Deployment,
+    target: Release | None,
+    replicas: Sequence[Replica],
+    *,
+    times: Sequence[WakeTime] | None = None,
 ) -> dict[str, Any]:
-    """`why`, `wake`, `wakes` and `ready_in` of a `ScaleDocument`; a `DeploymentDocument` has all but `wakes`."""
+    """`why`, `wake`, `wakes` and `ready_in` of a `ScaleDocument`; a `DeploymentDocument` has all but `wakes`. times:
+    all that was measured of the deployment, None = it is read.
+    """
     if target is None:
         return {"why": "", "wake": None, "wakes": {}, "ready_in": None}
-    now, times = deps.clock(), deps.store.wake_times.list(deployment.name)
+    now = deps.clock()
+    times = deps.store.wake_times.list(deployment.name) if times is None else times
     mine = [one for one in replicas if one.release == target.number]
     wake = waketimes.expected(times, target.number, waketimes.step(mine, released=released(deps, target)))
     ready_in = waketimes.remaining(times, mine, target.number, now) if waketimes.coming(mine) else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Sequence
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
@@ -60,6 +61,14 @@ class WakeTimes:
         with self._engine.connect() as connection:
             rows = connection.execute(select(table).where(table.c.deployment == deployment).order_by(table.c.at))
             return [from_row(WakeTime, dict(row)) for row in rows.mappings()]
+
+    def by_deployment(self) -> dict[str, Sequence[WakeTime]]:
+        """Of all deployments that were ever measured, each as `list` has them."""
+        table = schema.WAKES
+        query = select(table).order_by(table.c.deployment, table.c.at)
+        with self._engine.connect() as connection:
+            rows = [from_row(WakeTime, dict(row)) for row in connection.execute(query).mappings()]
+        return {name: tuple(found) for name, found in groupby(rows, key=lambda one: one.deployment)}
 
     def add(self, found: WakeTime) -> None:
         """The same one twice counts once."""

@@ -40,6 +40,9 @@ def test_of_each_kind_the_last_wake_times_stay(store: Store) -> None:
         for _ in range(2):
             store.wake_times.add(WakeTime("m", 1, "stopped", float(at), 2.0 * at))
     store.wake_times.add(WakeTime("m", 1, "asleep", 0.5, 1.0))
+    store.wake_times.add(WakeTime("other", 1, "new", 0.5, 1.0))
+    each = {name: tuple(store.wake_times.list(name)) for name in ("m", "other")}
+    assert store.wake_times.by_deployment() == each
     found = store.wake_times.list("m")
     assert found[0] == WakeTime("m", 1, "asleep", 0.5, 1.0)
     assert [one.at for one in found[1:]] == [float(at) for at in range(5, KEPT_WAKES + 5)]
