@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lyc.control.autoscale import wanted
+from lyc.control.deploy import held_by
 from lyc.control.deps import Deps
 from lyc.control.expand_rented import RentFor, Settled
 from lyc.control.layout import kept_credentials
@@ -133,9 +134,10 @@ class Expander:
     def _on_known(self, row: Placement, release: Release, hosts: list[str], talk: Talk) -> Settled:
         """On the best of these hosts that can be prepared."""
         credentials = kept_credentials(self._deps.settings, row.deployment)
+        freed = held_by(self._store, row.deployment)
         while True:
             self._wanted(row)
-            preparation = Preparation(self._deps, self._renter, _spec(release), credentials, talk, freed=0)
+            preparation = Preparation(self._deps, self._renter, _spec(release), credentials, talk, freed=freed)
             prepared = preparation.decide_among(hosts, release.plan)
             host = prepared.spec.host
             self._put(replace(row, host=host, updated_at=self._deps.clock()))  # nobody prunes what is fetched there

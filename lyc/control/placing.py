@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lyc.control.deps import Deps
-from lyc.control.host_plans import held_on
+from lyc.control.host_plans import held_on, plans_on
 from lyc.control.idling import own as is_own
 from lyc.control.kept import deploying, kept
 from lyc.control.residency import check_host
@@ -57,8 +57,9 @@ class Placed:
 
 
 class Placing:
-    """Of one deployment on one machine, that of its spec. freed: bytes that replicas it replaces would give back. say:
-    hears what was done to a host meanwhile. dry: nothing is; it hears what would be.
+    """Of one deployment on one machine, that of its spec. freed: bytes that replicas it replaces would give back, of
+    which those on this machine count. say: hears what was done to a host meanwhile. dry: nothing is; it hears what
+    would be.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class Placing:
         self._deps = deps
         self._spec = spec
         self._site = deps.sites.site(spec.host)
-        self._freed = freed
+        mine = plans_on(deps.store, spec.host, of=lambda name: name == spec.name)
+        self._freed = min(freed, sum(planned.memory_bytes or 0 for _, planned in mine))
         self._contained = spec.runtime == CONTAINER
 
     def place(self, model: Found, draft: Found | None) -> Placed:
