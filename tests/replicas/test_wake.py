@@ -28,7 +28,6 @@ def test_from_zero_on_a_burst(home: Home) -> None:
     """Two hundred requests at once: none is lost, and one engine is started."""
     home.deploy("--min", "0", "--max", "1", "--idle", "2s")
     url, key = home.status("chat")["url"], home.key()
-    assert home.json("ls")["deployments"][0]["state"] == "ready"
     fall_asleep(home)
     wait_for(lambda: not [pid for pid in home.pids() if "engine" in " ".join(_words(pid))], 30, "the engine's end")
     assert home.json("ls")["deployments"][0]["state"] == "idle"
