@@ -155,13 +155,9 @@ class Deployer:
 
     def _keep(self, release: Release, credentials: Mapping[str, Secret]) -> None:
         """Credentials of sources, for as long as it may have to fetch its weights onto another machine."""
-        spec, names = release.spec, {row.env for row in CREDENTIALS}
-        draft = spec.speculative.model if spec.speculative else None
-        if not any(model.startswith("s3://") for model in (spec.model, draft or "")):
-            names = {env for env in names if not env.startswith("AWS_")}  # those are for renting
         policy = self._deps.store.deployment(release.deployment).policy
-        again = policy.hosts or not own(self._deps.store, spec.host)
-        kept = {env: one for env, one in credentials.items() if env in names} if again else {}
+        again = policy.hosts or not own(self._deps.store, release.spec.host)
+        kept = of_sources(release.spec, credentials) if again else {}
         keep_credentials(self._deps.settings, release.deployment, kept)
 
     def _revive(self, release: Release) -> None:
@@ -275,6 +271,14 @@ def check_said_steps(spec: DeploymentSpec, steps: IdleSteps) -> None:
         steps=steps,
         where=lambda key: f"--{key.replace('_', '-')}",
     )
+
+
+def of_sources(spec: DeploymentSpec, credentials: Mapping[str, Secret]) -> dict[str, Secret]:
+    """Of the credentials of a deploy those that its sources read; the rest is for renting."""
+    names, draft = {row.env for row in CREDENTIALS}, spec.speculative.model if spec.speculative else None
+    if not any(model.startswith("s3://") for model in (spec.model, draft or "")):
+        names = {env for env in names if not env.startswith("AWS_")}
+    return {env: one for env, one in credentials.items() if env in names}
 
 
 def _offer(operation: Operation) -> tuple[str, str] | None:
