@@ -28,6 +28,7 @@ from lyc.control.observer import Observer
 from lyc.control.pace import Pace
 from lyc.control.places import Places
 from lyc.control.placing import devices_for
+from lyc.control.rentals import leaving_hosts
 from lyc.engines import sleep
 from lyc.errors import LycError, NotFound, Unreachable
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
@@ -150,8 +151,7 @@ class Worker:
         deployment = store.find_deployment(self._name)
         if deployment is None:
             return None
-        rentals = store.rentals(deployment=self._name, open_only=True)
-        leaving = frozenset(one.host for one in rentals if one.host is not None and one.notice_at is not None)
+        leaving = leaving_hosts(store, self._name)
         releases = tuple(store.releases(self._name))
         desired = self._wished(deployment, releases, replicas, wanted(deployment, self._deps.clock()))
         found = self._places.complete(Situation(deployment, releases, replicas, seen, leaving, desired=desired))

@@ -362,3 +362,16 @@ def use_of(store: Store, now: float) -> Use:
     replicas = [replica for name in deployments for replica in store.replicas(name)]
     desired = {name: wanted(one, now) for name, one in deployments.items()}
     return Use(deployments, targets, replicas, deploying, patience, placed, desired)
+
+
+def leaving_hosts(store: Store, deployment: str) -> frozenset[str]:
+    """Machines of a deployment on which nothing is to begin any more: their provider takes them back, or they are being
+    given back. The one that a release was deployed to is told apart: see `lyc.control.rent_again`.
+    """
+    further = {one.host for one in store.placements.list(deployment)}
+    return frozenset(
+        one.host
+        for one in store.rentals(deployment=deployment, open_only=True)
+        if one.host is not None
+        and (one.notice_at is not None or (one.state is RentalState.RELEASING and one.host in further))
+    )

@@ -9,11 +9,13 @@ from dataclasses import replace
 import pytest
 
 from lyc.control.limits import Limits
+from lyc.control.rentals import leaving_hosts
 from lyc.records.deployment import ReleaseState, Replica, ReplicaState
 from lyc.records.host import RENT
 from lyc.records.placement import PlacementState
 from lyc.records.rental import Rental
 from lyc.records.scaling import RELEASE_AFTER, ScalePolicy, ScalerState
+from lyc.renting.settle import released
 from lyc.renting.wanted import SPARE_SECONDS
 from lyc.spec.scale import with_machines
 from tests.control.rented_world import NAME, Front, Killed, Mishap, Point, World, served
@@ -83,6 +85,16 @@ def test_one_more_machine_that_goes_when_its_replica_has_gone(world: World) -> N
     world.check()
     assert [one.host for one in standing(world)] == [home.host]
     assert world.store.placements.list(NAME) == [], "nothing is to be started there any more"
+
+
+def test_nothing_begins_on_a_further_machine_that_is_being_given_back(world: World) -> None:
+    (home,) = standing(world)
+    grow(world)
+    assert leaving_hosts(world.store, NAME) == frozenset()
+    for one in standing(world):
+        assert world.store.change_rental(released(one, "unused", world.clock()), one)
+    (far,) = [one.host for one in standing(world) if one.host != home.host]
+    assert leaving_hosts(world.store, NAME) == {far}, "what becomes of the first is decided elsewhere"
 
 
 def test_all_go_while_nobody_asks_and_one_comes_back(world: World) -> None:
