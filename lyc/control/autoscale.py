@@ -183,7 +183,12 @@ class Autoscaler:
         if watched is None:
             watched = self._watched[deployment.name] = _Watched(deployment.scaler, deployment.scaler)
         elif watched.stored != deployment.scaler:
-            watched.state = replace(watched.state, desired=deployment.scaler.desired, asleep=deployment.scaler.asleep)
+            watched.state = replace(
+                watched.state,
+                desired=deployment.scaler.desired,
+                asleep=deployment.scaler.asleep,
+                gave_way=deployment.scaler.gave_way,
+            )
             watched.stored = deployment.scaler
         return watched
 

@@ -77,7 +77,7 @@ def _scaling(deps: Deps, reconciler: Reconciler) -> tuple[Autoscaler, Wakes, Act
     wakes.changed = activator.changed
     reconciler.in_flight, reconciler.sent = autoscaler.active, autoscaler.sent
     share = Share(deps, autoscaler.quiet, autoscaler.make_way, reconciler.sleeping)
-    reconciler.waiting = share.waiting
+    reconciler.waiting, reconciler.waits, wakes.waits = share.waiting, share.why, share.why
     autoscaler.aside = lambda one: share.why(one.name)
     autoscaler.held, autoscaler.arrived = activator.held, activator.arrived
     autoscaler.passing = reconciler.passing = activator.passing

@@ -332,6 +332,7 @@ class Reconciler:
         self.wished: Wished = lambda _deployment, _releases, _replicas, desired: desired
         self.expand: LookFor = lambda _name, _release: "nobody looks"
         self.waiting: Callable[[Situation], frozenset[str]] = lambda _: frozenset()
+        self.waits: Callable[[str], str] = lambda _: ""
 
     def start(self) -> None:
         """Adopt what runs, kill what runs but is not known."""
@@ -360,6 +361,8 @@ class Reconciler:
         worker.wake()
 
     def progress(self, name: str, replica: str) -> EngineProgress | None:
+        if waits := self.waits(name):
+            return EngineProgress("import", waits)
         worker = self._workers.get(name)
         return worker.progress(replica) if worker else None
 

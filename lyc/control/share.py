@@ -15,7 +15,7 @@ from lyc.control.deps import Deps
 from lyc.control.host_plans import carried_out, plan_on
 from lyc.control.idling import own
 from lyc.engines.sleep import keeps
-from lyc.errors import LycError
+from lyc.errors import LycError, NotFound
 from lyc.planning.host import host_facts
 from lyc.planning.host.cards import ALL_OF_IT
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
@@ -75,7 +75,7 @@ class Share:
         self._sleeping = sleeping
         self._lock = threading.Lock()
         self._claims: dict[str, _Claim] = {}
-        self._facts: dict[str, tuple[float, HostFacts]] = {}
+        self._facts: tuple[float, HostFacts] | None = None
 
     def waiting(self, situation: Situation) -> frozenset[str]:
         """Replicas that would start or wake, and may not yet; others are told to give way."""
@@ -96,8 +96,7 @@ class Share:
 
     def why(self, name: str) -> str:
         """What a deployment waits for, in a few words; empty = nothing."""
-        with self._lock:
-            waits = [one for one in self._claims.values() if one.deployment == name and one.granted is None]
+        waits = [one for one in list(self._claims.values()) if one.deployment == name and one.granted is None]
         if not waits:
             return ""
         cards, names = waits[0].cards, waits[0].behind
@@ -151,12 +150,15 @@ class Share:
         return {index: int(card.memory_total * CUDA_KEEPS) or ALL_OF_IT for index, card in enumerate(cards)}
 
     def _seen(self, host: str) -> HostFacts:
-        steady = self._deps.steady()
-        known = self._facts.get(host)
+        """What is known of a host; only this machine is looked at for it. Raises NotFound `host-not-looked-at`."""
+        if host != LOCAL:
+            facts = self._deps.store.host(host).facts
+            if facts is None:
+                raise NotFound("host-not-looked-at", f"{host} was never looked at", hint=f"lyc hosts check {host}")
+            return host_facts(host, facts)
+        steady, known = self._deps.steady(), self._facts
         if known is None or steady - known[0] > FACTS_SECONDS:
-            facts = None if host == LOCAL else self._deps.store.host(host).facts
-            seen = self._deps.sites.site(host).probe.facts() if facts is None else host_facts(host, facts)
-            known = self._facts[host] = steady, seen
+            known = self._facts = steady, self._deps.sites.site(LOCAL).probe.facts()
         return known[1]
 
     def _residents(self, replica: Replica, now: float) -> list[tuple[Resident, Deployment]]:

@@ -19,17 +19,24 @@ from lyc.rollout.transitions import COMING_OR_SERVING
 
 log = logging.getLogger(__name__)
 
+_CARDS_TAKEN: dict[str, object] = {
+    "ref": "cards-taken",
+    "what": "its cards are those of another deployment, which is asked for just now",
+}
 LOOK_SECONDS = 0.02
 """Between two looks at whether the gateway has taken a replica that is ready: what a held request loses at most."""
 
 
 class Wakes:
-    """Implements `lyc.ports.Waker`. changed: the activator's, told when a deployment that is waited for can answer."""
+    """Implements `lyc.ports.Waker`. changed: the activator's, told when a deployment that is waited for can answer.
+    waits: what a deployment waits for before it can come, empty = nothing.
+    """
 
     def __init__(self, deps: Deps, autoscaler: Autoscaler) -> None:
         self._deps = deps
         self._autoscaler = autoscaler
         self.changed: Callable[[str], None] = lambda _: None
+        self.waits: Callable[[str], str] = lambda _: ""
         self.rent_again: RentAgain | None = None
         self._waited: set[str] = set()
         self._lock = threading.Lock()
@@ -81,6 +88,8 @@ class Wakes:
             return Waking("failed", None, error or _lost(deployment.name).document(), *bounds)
         if not coming and (gone := self._given_back(deployment)) is not None:
             return Waking("failed", None, gone.document(), *bounds)
+        if self.waits(deployment.name):
+            return Waking("waking", None, _CARDS_TAKEN, *bounds)
         times = self._deps.store.wake_times.list(deployment.name)
         return Waking("waking", remaining(times, replicas, deployment.target, now), None, *bounds)
 

@@ -104,6 +104,8 @@ def _given_up(waking: Waking, waited: float) -> Refuse:
 
 
 def _expected(waking: Waking) -> str:
+    if waking.error is not None:
+        return str(waking.error.get("what") or "one cannot be started just now")
     if waking.expected is None:
         return "one is being started"
     return f"one is being started and expected in about {max(1, math.ceil(waking.expected))} s"

@@ -105,7 +105,7 @@ class ScalerState:
     panic_last: when it was so last. watched_since, watched_until: the first and the last sample of a row without a gap.
     needs: the highest needs of the last minutes, (when, replicas), ever fewer replicas. learned: requests at a replica
     that its engine bears, where that is less than was thought; learned_at: since when. asleep: whether an engine is
-    kept asleep while none is wished.
+    kept asleep while none is wished. gave_way: none is wished because another deployment needed its cards.
     """
 
     desired: int = 1
@@ -120,3 +120,4 @@ class ScalerState:
     learned: float | None = None
     learned_at: float | None = None
     asleep: bool = False
+    gave_way: bool = False

@@ -17,10 +17,10 @@ class Waking:
 
     state: `ready` a replica can answer; `waking` one comes; `paused`, `failed` none will come by itself; `unknown`
     there is no such deployment. expected: seconds until a replica is ready, None = not known; of one that has failed,
-    until it may be asked for again. error: a `LycError`'s
-    document, why it is paused or failed. timeout: seconds that a request may wait. queue, queue_bytes: requests, and
-    bytes of their bodies, that may wait at once. replica: ids to which the gateway sends requests right now; only with
-    one of them is a request handed back. sockets: replica id → unix socket of its engine, for a caller kept alive.
+    until it may be asked for again. error: a `LycError`'s document, why it is paused or failed, or what keeps it from
+    waking just now. timeout: seconds that a request may wait. queue, queue_bytes: requests, and bytes of their bodies,
+    that may wait at once. replica: ids to which the gateway sends requests right now; only with one of them is a
+    request handed back. sockets: replica id → unix socket of its engine, for a caller kept alive.
     """
 
     state: WakeState

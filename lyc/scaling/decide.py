@@ -46,6 +46,8 @@ def decide(
     aim = target(policy, memory, capacity)
     memory = _panicked(memory, reading, reading.burst / aim, now)
     load = reading.stable if memory.panic_since is None else max(reading.stable, reading.burst)
+    if state.gave_way:  # what was there before calls nobody back, and what is in flight drains
+        load = reading.newest.held
     need = _replicas(load, aim)
     if reading.strained and reading.pressed is None:
         need = max(need, state.desired)
@@ -96,7 +98,7 @@ def first_step(policy: ScalePolicy) -> float:
 
 def made_room(state: ScalerState, cause: str, *, asleep: bool) -> ScalerState:
     """None of it from now on, whose place another deployment needs. Only for one that nobody asks for just now."""
-    return replace(state, desired=0, asleep=asleep, down_since=None, why=cause)
+    return replace(state, desired=0, asleep=asleep, gave_way=True, down_since=None, why=cause)
 
 
 def _dozes(memory: ScalerState, policy: ScalePolicy) -> bool:
@@ -157,7 +159,9 @@ def _settled(
     """
     low, high = within
     bounded = max(low, min(high, desired))
-    memory = replace(memory, asleep=bounded == 0 and (memory.asleep if dozes is None else dozes))
+    resting = bounded == 0
+    dozes = memory.asleep if dozes is None else dozes
+    memory = replace(memory, asleep=resting and dozes, gave_way=resting and memory.gave_way)
     if bounded == before.desired:
         return replace(memory, desired=bounded)
     word = "up" if bounded > before.desired else "down"

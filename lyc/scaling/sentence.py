@@ -37,7 +37,7 @@ def explain(
 
 def _slept(state: ScalerState, now: float) -> list[str]:
     how = "asleep" if state.asleep else "stopped"
-    if state.why.startswith(MADE_ROOM):
+    if state.gave_way and state.why.startswith(MADE_ROOM):
         how = f"{how}, {state.why}"
     since = "so far" if state.last_request is None else f"for {span(now - state.last_request)}"
     return [how, f"no request {since}"]

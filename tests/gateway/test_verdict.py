@@ -96,3 +96,11 @@ def test_one_that_has_failed_says_when_it_is_tried_again(expected: float | None,
     verdict = judge(waking, Asked("a", 0, NOW, NOW), NOW, (0, 0))
     assert isinstance(verdict, Refuse)
     assert (verdict.status, verdict.retry_after) == (503, seconds)
+
+
+def test_one_that_cannot_wake_just_now_says_why() -> None:
+    waking = Waking("waking", None, {"what": "its cards are taken"}, timeout=5.0)
+    verdict = judge(waking, Asked("a", 0, NOW - 5, NOW - 5), NOW, None)
+    assert isinstance(verdict, Refuse)
+    assert verdict.message == "After 5 s no replica of this deployment is ready; its cards are taken."
+    assert isinstance(judge(waking, Asked("a", 0, NOW - 1, NOW - 1), NOW, None), Hold), "there is hope yet"

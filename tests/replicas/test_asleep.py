@@ -31,7 +31,7 @@ def test_it_sleeps_wakes_on_a_burst_and_stops_in_the_end(cards: CardHome) -> Non
     """One wake for all, of the process that was there, and nothing is lost."""
     cards.deploy("--min", "0", "--idle-sleep", "2s", "--idle-stop", "1h")
     url, key = cards.status("chat")["url"], cards.key()
-    (replica,) = cards.running()
+    replica = cards.store_rows()[0]["id"]
     with cards.engine(replica) as engine:
         wait_for(lambda: engine.get("/stand-in").json()["sleeping"], 60, "its sleep")
         assert states(cards) == ["asleep"]

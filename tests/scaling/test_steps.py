@@ -103,6 +103,15 @@ def test_awake_by_the_clock_none_is_asleep() -> None:
     assert (walk.state.desired, walk.state.asleep) == (1, False)
 
 
+def test_what_was_asked_for_before_it_made_room_does_not_call_it_back() -> None:
+    walk = Walk(DOZY)
+    walk.through(60, 10)
+    walk.tick(0)
+    walk.state = made_room(walk.state, "made room for other", asleep=True)
+    assert walk.through(120, lambda since: 1 if since < 20 else 0, ready=0) == 0, "its last stream drains"
+    assert set(walk.desired[-100:]) == {0}
+
+
 @pytest.mark.parametrize("asleep", [True, False])
 def test_one_that_made_room_says_for_whom_and_stays_away_until_it_is_asked_for(*, asleep: bool) -> None:
     walk = Walk(DOZY)
