@@ -134,7 +134,7 @@ def test_bounds_survive_a_new_release(home: Home, tmp_path: Path) -> None:
     found = home.json("scale", "chat")
     assert found["policy"] | {"wake_timeout": 0} == {
         "min": 0, "max": 1, "target_concurrency": None, "idle": 420.0, "schedule": [rule], "wake_timeout": 0,
-        "idle_sleep": None, "idle_release": None,
+        "idle_sleep": None, "idle_release": None, "hosts": [],
     }  # fmt: skip
     assert (found["bounds"], found["release"]) == ({"min": 0, "max": 3}, 2)
 
