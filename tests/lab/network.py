@@ -65,6 +65,7 @@ class Network:
 
     def unplug(self, host: str) -> None:
         """The host's namespace and its link go."""
+        self._ip("link", "del", f"v{host}", check=False)  # with its namespace it would go too, but some time later
         run("ip", "netns", "del", self.of(host).name, check=False)
 
     def cut(self, host: str) -> None:

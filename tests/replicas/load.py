@@ -60,12 +60,12 @@ def client(url: str, key: str, timeout: float = 120) -> httpx.AsyncClient:
     )
 
 
-def burst(url: str, key: str, count: int, *, stream: bool = False, tokens: int = 8) -> Outcome:
-    """So many at once."""
+def burst(url: str, key: str, count: int, *, stream: bool = False, tokens: int = 8, timeout: float = 120) -> Outcome:
+    """So many at once. timeout: seconds that each is waited for."""
     outcome = Outcome()
 
     async def all_of_them() -> None:
-        async with client(url, key) as one:
+        async with client(url, key, timeout) as one:
             await asyncio.gather(*(ask(one, outcome, stream=stream, tokens=tokens) for _ in range(count)))
 
     asyncio.run(all_of_them())
