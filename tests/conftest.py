@@ -14,7 +14,7 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it puts in the background like that
     signal.signal(signal.SIGINT, signal.default_int_handler)  # and what we start would inherit it: no Ctrl-C would do
 
-LONGEST = ("test_survival", "test_kills", "test_several_controllers", "test_remote", "test_real_engine")
+LONGEST = ("test_rented", "test_survival", "test_kills", "test_several_controllers", "test_remote", "test_real_engine")
 """Files that begin before the others that start an engine: what takes minutes must not be begun last, by one alone."""
 
 

@@ -29,7 +29,7 @@ EVERY = bool(os.environ.get("LYC_EVERY_POINT"))
 """Every point of every change is walked only where there is time for it."""
 GONE = 6
 """Exit code of a verb whose controller went away."""
-STRIDE = 1 if EVERY else 5
+STRIDE = 1 if EVERY else 8
 MORTAL = Path(__file__).with_name("mortal.py")
 
 

@@ -132,17 +132,14 @@ def test_a_link_that_is_cut_for_5_seconds(controller: Controller, spec: ProcessS
 
 
 def test_sshd_killed(controller: Controller, spec: ProcessSpec, there: There) -> None:
-    pid, took = pid_behind(spec), []
+    pid = pid_behind(spec)
     for _ in range(2):
         old = {one.pid for one in controller.ssh()}
-        there.machine.shell("kill -KILL $(pidof sshd) || true")
+        there.machine.kill_sshd()
         there.machine.wait()
-        began = time.monotonic()
         awaited(lambda: not old & {one.pid for one in controller.ssh()}, 10, "its ssh has ended")  # noqa: B023
         awaited(lambda: pid_behind(spec) == pid, 10, "the tunnel is back")
-        took.append(time.monotonic() - began)
-    print(f"the tunnel is back {', '.join(f'{one:.2f}' for one in took)} s after sshd listens")
-    assert min(took) < 3.0  # 0.3 to 0.8 where nothing else runs
+    awaited(lambda: controller.state(spec) == "running", 10, "the host is heard again")
     assert held(lambda: controller.state(spec) == "running", 1.0)
     assert whole(spec)
 
