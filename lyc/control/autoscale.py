@@ -16,6 +16,7 @@ from lyc.records.deployment import Deployment, Replica, ReplicaState
 from lyc.records.engine import EngineLoad
 from lyc.records.gateway import GatewayStatus
 from lyc.records.scaling import Sample, ScalerState
+from lyc.rollout.situation import target_of
 from lyc.scaling import bounds, decide, demanded, explain, made_room
 from lyc.scaling.defaults import FRESH_SECONDS
 from lyc.scaling.readings import busy
@@ -211,7 +212,7 @@ class Autoscaler:
         target, size, until = watched.size
         if target != deployment.target or not now < until <= now + SIZE_SECONDS:
             releases = self._deps.store.releases(deployment.name)
-            release = next((one for one in releases if one.number == deployment.target), None)
+            release = target_of(deployment, releases)
             size = capacity(release.plan, release.reported) if release else 1.0
             watched.size = deployment.target, size, now + SIZE_SECONDS
         return size

@@ -28,6 +28,7 @@ from lyc.records.host import LOCAL
 from lyc.records.scaling import ScalePolicy
 from lyc.rollout import Signal, Situation, given_up, preview, words
 from lyc.rollout.actions import Action, MoveReplica
+from lyc.rollout.situation import target_of
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds
 from lyc.spec.scale import check_policy, check_steps, with_machines
@@ -213,7 +214,7 @@ class Changes:
         return found
 
     def _target(self, deployment: Deployment) -> Release | None:
-        return next((one for one in self._store.releases(deployment.name) if one.number == deployment.target), None)
+        return target_of(deployment, self._store.releases(deployment.name))
 
     def _given_up(self, deployment: Deployment) -> list[Replica]:
         """Replicas of the target that will not be tried again, or not soon."""

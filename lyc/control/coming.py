@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from lyc.control.called_off import standing
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.operations import Talk
 from lyc.control.reconcile import Reconciler
-from lyc.errors import Failed, LycError, NotFound, from_document
+from lyc.errors import Failed, LycError, from_document
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 from lyc.rollout import Signal, moved
@@ -95,7 +96,7 @@ class Watch:
         """
         steps, waited, store = Steps(self.reconciler, self.deps, talk), threading.Event(), self.deps.store
         while True:
-            deployment = self._deployment(awaited.name)
+            deployment = standing(store, awaited.name)
             replicas = store.replicas(awaited.name)
             mine = [one for one in replicas if one.release == awaited.number and one.id not in awaited.replaced]
             try:
@@ -115,15 +116,6 @@ class Watch:
                 return deployment, mine
             steps.show(mine)
             waited.wait(WATCH_SECONDS)
-
-    def _deployment(self, name: str) -> Deployment:
-        try:
-            found = self.deps.store.deployment(name)
-        except NotFound:
-            raise taken_down(name) from None
-        if found.stopping:
-            raise taken_down(name)
-        return found
 
     def _release(self, deployment: Deployment, number: int) -> Release:
         name = deployment.name
@@ -145,10 +137,6 @@ def _check(release: Release, mine: Sequence[Replica]) -> None:
 
 def ready(replicas: Sequence[Replica]) -> int:
     return sum(one.state is ReplicaState.READY for one in replicas)
-
-
-def taken_down(name: str) -> Failed:
-    return Failed("taken-down", f"{name} was taken down meanwhile", hint="lyc ls")
 
 
 def wait_for_rotation(deps: Deps, gatekeeper: Gatekeeper, name: str, replicas: Iterable[Replica]) -> None:

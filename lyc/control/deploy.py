@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from lyc.control.coming import WATCH_SECONDS, Awaited, Watch, put_by, taken_down
+from lyc.control.called_off import paused, standing
+from lyc.control.coming import WATCH_SECONDS, Awaited, Watch, put_by
 from lyc.control.deps import Deps
 from lyc.control.gatekeeper import Gatekeeper
 from lyc.control.host_plans import homeless
@@ -20,7 +21,7 @@ from lyc.control.preparation import Preparation, Prepared, Provided
 from lyc.control.reconcile import Reconciler
 from lyc.control.rent_documents import rented
 from lyc.control.renting import Renter
-from lyc.errors import Failed, LycError, UsageError, from_document
+from lyc.errors import LycError, UsageError, from_document
 from lyc.records.deployment import (
     Deployment,
     DeploymentSpec,
@@ -33,6 +34,7 @@ from lyc.records.plan import Plan
 from lyc.records.progress import Phase
 from lyc.records.secret import Secret
 from lyc.rollout import given_up
+from lyc.rollout.situation import target_of
 from lyc.rollout.transitions import RUNNING
 from lyc.scaling import bounds
 from lyc.spec.model_ref import parse_model
@@ -168,8 +170,7 @@ class Deployer:
         self._reconciler.wake(release.deployment)
 
     def _store(self, prepared: Prepared, provided: Provided) -> Release:
-        now, model, draft = self._deps.clock(), provided.model, provided.draft
-        plan = dataclasses.replace(prepared.plan, speculative_model=str(draft.path) if draft else None)
+        now, model = self._deps.clock(), provided.model
         return self._deps.store.add_release(
             Release(
                 deployment=prepared.spec.name,
@@ -179,7 +180,7 @@ class Deployer:
                 model=str(model.ref),
                 snapshot=model.digest,
                 snapshot_path=str(model.path),
-                plan=plan,
+                plan=provided.plan(prepared.plan),
                 state=ReleaseState.PENDING,
                 created_at=now,
             ),
@@ -195,9 +196,7 @@ class Deployer:
         self._reconciler.wake(release.deployment)
 
     def _still_wanted(self, name: str) -> None:
-        deployment = self._deps.store.find_deployment(name)
-        if deployment is None or deployment.stopping:
-            raise taken_down(name)
+        standing(self._deps.store, name)
 
     def _served(self, release: Release, talk: Talk) -> None:
         """Until as many as there must be always serve, and one at least: the rest comes with the load, or when there is
@@ -214,7 +213,7 @@ class Deployer:
         if (error := homeless(store, name, release.number, self._deps.clock())) is not None:
             talk.warn(f"no further host is there for {name}, it is looked for again: {from_document(error)}")
         if deployment.paused:
-            raise Failed("paused", f"{name} was paused meanwhile", hint=f"lyc resume {name}")
+            raise paused(name)
 
 
 def check_name(store: Store, spec: DeploymentSpec, *, given: bool) -> None:
@@ -234,8 +233,8 @@ def check_name(store: Store, spec: DeploymentSpec, *, given: bool) -> None:
 
 def current_release(store: Store, name: str) -> Release | None:
     """The release that serves or is on its way; a failed one does not count, so that trying again tries again."""
-    deployment, releases = store.find_deployment(name), store.releases(name)
-    found = next((release for release in releases if deployment and release.number == deployment.target), None)
+    deployment = store.find_deployment(name)
+    found = target_of(deployment, store.releases(name)) if deployment else None
     return None if found is None or found.state is ReleaseState.FAILED else found
 
 

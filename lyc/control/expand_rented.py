@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from lyc.control.deps import Deps
 from lyc.control.layout import kept_credentials
 from lyc.control.limits import Limits, time_limit
 from lyc.control.operations import Talk
-from lyc.control.preparation import Preparation
+from lyc.control.preparation import Preparation, Prepared, Provided
 from lyc.control.renting import Renter
 from lyc.errors import Failed, LycError
-from lyc.records.deployment import Release
+from lyc.records.deployment import DeploymentSpec, Release
 from lyc.records.host import RENT
 from lyc.records.plan import Plan
 from lyc.renting.budget import Level
@@ -69,29 +68,39 @@ def rent_for(
     Raises Failed `budget-spent`, `time-is-up`, `weights-changed`, and what a deploy raises: NoFit `no-capacity` …
     """
     until = check_limits(deps, release)
-    gpu = "cpu" if release.plan.engine.on_cpu else release.spec.gpu
-    # With a context as long: who sends as much as ever must not be refused by another machine.
-    wish = replace(release.spec, gpu=gpu, max_model_len=release.plan.max_model_len)
-    spec = replace(wish, model=release.model, host=RENT)
     credentials = kept_credentials(deps.settings, release.deployment)
-    preparation = Preparation(deps, renter, spec, credentials, talk, freed=0, taken=frozenset(taken), until=until)
+    preparation = Preparation(
+        deps, renter, like(release, RENT), credentials, talk, freed=0, taken=frozenset(taken), until=until
+    )
     prepared = preparation.decide(cancelled)
     try:
         provided = preparation.provide(prepared, cancelled, release.spec.image)
         cancelled()
-        if provided.model.digest != release.snapshot:
-            raise Failed(
-                "weights-changed",
-                f"{release.model} is not any more what release {release.number} of {release.deployment} was made of",
-                hint=f"make a new release of it: lyc deploy {release.spec.model} --name {release.deployment}",
-            )
+        digest = preparation.digest(prepared, replace(release.spec, host=prepared.spec.host))
+        return settled(release, prepared, provided, digest)
     except LycError as error:
         _give_back(deps, renter, release.deployment, prepared.spec.host, error)
         raise
-    draft = Path(provided.draft.path) if provided.draft else None
-    plan = replace(prepared.plan, speculative_model=str(draft) if draft else None)
-    digest = preparation.digest(prepared, replace(release.spec, host=prepared.spec.host))
-    return Settled(prepared.spec.host, plan, str(provided.model.path), provided.image, digest, prepared.surge)
+
+
+def like(release: Release, host: str) -> DeploymentSpec:
+    """What another host has to be able to do: the same model, the same kind of engine, and a context as long, since who
+    sends as much as ever must not be refused there.
+    """
+    gpu = "cpu" if release.plan.engine.on_cpu else release.spec.gpu
+    return replace(release.spec, model=release.model, gpu=gpu, max_model_len=release.plan.max_model_len, host=host)
+
+
+def settled(release: Release, prepared: Prepared, provided: Provided, digest: str) -> Settled:
+    """Raises Failed `weights-changed` where the source has other ones by now."""
+    if provided.model.digest != release.snapshot:
+        raise Failed(
+            "weights-changed",
+            f"{release.model} is not any more what release {release.number} of {release.deployment} was made of",
+            hint=f"make a new release of it: lyc deploy {release.spec.model} --name {release.deployment}",
+        )
+    plan, path = provided.plan(prepared.plan), str(provided.model.path)
+    return Settled(prepared.spec.host, plan, path, provided.image, digest, prepared.surge)
 
 
 def check_limits(deps: Deps, release: Release) -> float | None:

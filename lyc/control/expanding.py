@@ -12,15 +12,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lyc.control.autoscale import wanted
+from lyc.control.called_off import CALLED_OFF, awake
 from lyc.control.deploy import held_by
 from lyc.control.deps import Deps
-from lyc.control.expand_rented import RentFor, Settled
+from lyc.control.expand_rented import RentFor, Settled, like, settled
 from lyc.control.layout import kept_credentials
-from lyc.control.operations import Talk, bug
+from lyc.control.operations import Begin, Talk, bug
 from lyc.control.preparation import Preparation
 from lyc.control.renting import Renter
 from lyc.errors import Failed, LycError, NoFit
-from lyc.records.deployment import Deployment, DeploymentSpec, Release, ReleaseState, ReplicaState
+from lyc.records.deployment import Deployment, Release, ReleaseState, ReplicaState
 from lyc.records.host import ANY, RENT
 from lyc.records.operation import Operation, OperationKind
 from lyc.records.placement import Placement, PlacementState
@@ -30,10 +31,9 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 1800.0
 """Seconds after a search in vain, doubled each time."""
-_CALLED_OFF = frozenset({"taken-down", "paused", "superseded", "not-needed"})
+_CALLED_OFF = CALLED_OFF | {"not-needed"}
 _SERVING = COMING_OR_SERVING - {ReplicaState.UNREACHABLE, ReplicaState.BACKOFF}
 _OVER = frozenset({ReleaseState.SUPERSEDED, ReleaseState.FAILED})
-Begin = Callable[[OperationKind, str, dict[str, object]], object]
 
 
 class Expander:
@@ -137,22 +137,18 @@ class Expander:
         freed = held_by(self._store, row.deployment)
         while True:
             self._wanted(row)
-            preparation = Preparation(self._deps, self._renter, _spec(release), credentials, talk, freed=freed)
+            preparation = Preparation(self._deps, self._renter, like(release, ANY), credentials, talk, freed=freed)
             prepared = preparation.decide_among(hosts, release.plan)
             host = prepared.spec.host
             self._put(replace(row, host=host, updated_at=self._deps.clock()))  # nobody prunes what is fetched there
             try:
                 provided = preparation.provide(prepared, lambda: self._wanted(row), release.spec.image)
-                if provided.model.digest != release.snapshot:
-                    raise _changed(release)
+                return settled(release, prepared, provided, prepared.digest)
             except LycError as error:
                 hosts = [one for one in hosts if one != host]
                 if error.ref in _CALLED_OFF or error.ref == "weights-changed" or not hosts:
                     raise
                 talk.warn(f"{host}: {error}")
-                continue
-            plan = replace(prepared.plan, speculative_model=str(provided.draft.path) if provided.draft else None)
-            return Settled(host, plan, str(provided.model.path), provided.image, prepared.digest, prepared.surge)
 
     def _hosts(self, release: Release) -> list[str]:
         """Known hosts that the policy allows, but for those where the release is, and those where it just failed."""
@@ -181,11 +177,7 @@ class Expander:
     def _check(self, row: Placement) -> Release:
         """The release, wished still. Raises Failed `taken-down`, `paused`, `superseded`."""
         name = row.deployment
-        found = self._store.find_deployment(name)
-        if found is None or found.stopping:
-            raise Failed("taken-down", f"{name} was taken down meanwhile", hint="lyc ls")
-        if found.paused:
-            raise Failed("paused", f"{name} was paused meanwhile", hint=f"lyc resume {name}")
+        found = awake(self._store, name)
         release = next((one for one in self._store.releases(name) if one.number == row.release), None)
         if release is None or (release.state in _OVER and release.number != found.target):
             raise Failed("superseded", f"release {row.release} of {name} gave way", hint=f"lyc releases {name}")
@@ -234,18 +226,3 @@ class Expander:
         self._store.placements.put(row)
         if self._store.find_deployment(row.deployment) is None:
             self._store.placements.remove(row.id)
-
-
-def _spec(release: Release) -> DeploymentSpec:
-    """What another host has to be able to do: the same model, the same kind of engine, a context as long."""
-    spec = release.spec
-    gpu = "cpu" if release.plan.engine.on_cpu else spec.gpu
-    return replace(spec, model=release.model, gpu=gpu, max_model_len=release.plan.max_model_len, host=ANY)
-
-
-def _changed(release: Release) -> Failed:
-    return Failed(
-        "weights-changed",
-        f"{release.model} is not any more what release {release.number} of {release.deployment} was made of",
-        hint=f"make a new release of it: lyc deploy {release.spec.model} --name {release.deployment}",
-    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lyc.control.coming import taken_down
+from lyc.control.called_off import taken_down
 from lyc.control.deploy import check_name, check_said_steps, held_by
 from lyc.control.deps import Deps
 from lyc.control.idling import steps_of

@@ -22,6 +22,7 @@ from lyc.renting.budget import (
     standing,
     to_stop,
 )
+from lyc.rollout.situation import target_of
 from lyc.store import Store
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def time_limit(store: Store, deployment: Deployment, release: Release | None = N
     target, or `release`, knows no such time.
     """
     if release is None:
-        release = next((one for one in store.releases(deployment.name) if one.number == deployment.target), None)
+        release = target_of(deployment, store.releases(deployment.name))
     if release is None or release.spec.rent.ttl is None:
         return None
     limits = [

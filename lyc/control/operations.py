@@ -19,6 +19,8 @@ from lyc.records.progress import Phase, PhaseEvent, PhaseStatus
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.2
+Begin = Callable[[OperationKind, str, dict[str, object]], object]
+"""Of `Operations.begin` what those need who begin one by themselves: kind, deployment, request."""
 
 
 class Talk:

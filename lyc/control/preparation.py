@@ -69,6 +69,10 @@ class Provided:
     draft: Snapshot | None
     image: str | None
 
+    def plan(self, planned: Plan) -> Plan:
+        """What was planned, with the draft where it lies."""
+        return dataclasses.replace(planned, speculative_model=str(self.draft.path) if self.draft else None)
+
 
 class Preparation:
     """Does the steps for one spec, telling `talk`. freed: bytes that replicas it replaces would give back. offer: what

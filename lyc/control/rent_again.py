@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from lyc.control.called_off import CALLED_OFF, awake
 from lyc.control.deps import Deps
 from lyc.control.expand_rented import RentFor
-from lyc.control.operations import Talk
+from lyc.control.operations import Begin, Talk
 from lyc.control.renting import Renter
 from lyc.errors import Failed, LycError
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
@@ -25,6 +26,7 @@ from lyc.renting.again import Past, Wait, wait
 from lyc.renting.saved import UNUSED
 from lyc.rollout import Situation
 from lyc.rollout.failures import held_back
+from lyc.rollout.situation import target_of
 from lyc.rollout.transitions import ENDED
 from lyc.scaling.sentence import span
 
@@ -34,10 +36,8 @@ HOME = "home"
 """In the request of an operation: it is about the machine of the release itself, not about one more."""
 _THERE = (RentalState.INTENDED, RentalState.RENTED)
 _DECIDING = (OperationKind.DEPLOY, OperationKind.EXPAND, OperationKind.DOWN)
-_CALLED_OFF = frozenset({"taken-down", "paused", "superseded"})
 _BY_ITSELF = frozenset({UNUSED, "taken-back"})
 """Why a machine went, after which another is rented without a request: what is wished then is wished since."""
-Begin = Callable[[OperationKind, str, dict[str, object]], object]
 
 
 class RentAgain:
@@ -61,7 +61,7 @@ class RentAgain:
         """Replicas that there may be now: those that are `desired`, or none as long as there is no machine for them.
         One is rented again where some are desired.
         """
-        release = _target(deployment, releases)
+        release = target_of(deployment, releases)
         rental = self._rental(release)
         if release is None or rental is None:
             return desired
@@ -75,7 +75,7 @@ class RentAgain:
 
     def away(self, deployment: Deployment, releases: Sequence[Release]) -> bool:
         """Whether its machine was given back, and it has no other."""
-        release = _target(deployment, releases)
+        release = target_of(deployment, releases)
         rental = self._rental(release)
         if release is None or rental is None or rental.state in _THERE:
             return False
@@ -88,7 +88,7 @@ class RentAgain:
         for one in self._store.operations(name):
             if not one.request.get(HOME):
                 tries = [] if one.kind is not OperationKind.EXPAND else tries  # a person has asked
-            elif one.state is not OperationState.RUNNING and (one.error or {}).get("ref") not in _CALLED_OFF:
+            elif one.state is not OperationState.RUNNING and (one.error or {}).get("ref") not in CALLED_OFF:
                 end = one.finished_at or one.created_at
                 mine = [r for r in rentals if one.created_at <= r.intended_at <= end]
                 vain = _in_vain(mine[-1]) if one.error is None and mine else None
@@ -220,12 +220,7 @@ class RentAgain:
 
     def _check(self, name: str, number: int) -> Release:
         """The release, wished still. Raises Failed `taken-down`, `paused`, `superseded`."""
-        found = self._store.find_deployment(name)
-        if found is None or found.stopping:
-            raise Failed("taken-down", f"{name} was taken down meanwhile", hint="lyc ls")
-        if found.paused:
-            raise Failed("paused", f"{name} was paused meanwhile", hint=f"lyc resume {name}")
-        release = _target(found, self._store.releases(name))
+        release = target_of(awake(self._store, name), self._store.releases(name))
         if release is None or release.number != number:
             raise Failed("superseded", f"release {number} of {name} gave way to another", hint=f"lyc releases {name}")
         return release
@@ -238,10 +233,6 @@ def _in_vain(rental: Rental) -> Past | None:
     what = f"the machine {rental.host} never served"
     error = {"ref": rental.reason, "what": what, "hint": f"lyc events {rental.deployment}"}
     return Past(rental.billed_until or rental.updated_at, error, paid=True)
-
-
-def _target(deployment: Deployment, releases: Sequence[Release]) -> Release | None:
-    return next((one for one in releases if one.number == deployment.target), None)
 
 
 def _meant(deployment: Deployment, gone: Rental) -> bool:

@@ -9,6 +9,7 @@ from lyc.control.deps import Deps
 from lyc.errors import Failed, NotFound, UsageError
 from lyc.records.deployment import Deployment, Release, ReleaseState
 from lyc.records.host import LOCAL
+from lyc.rollout.situation import target_of
 
 
 def previous(deployment: Deployment, releases: Sequence[Release]) -> int:
@@ -16,7 +17,7 @@ def previous(deployment: Deployment, releases: Sequence[Release]) -> int:
     whoever asks twice, because the first answer was lost, must not be sent forward again. Raises UsageError
     `nothing-to-roll-back-to`.
     """
-    target = next((one for one in releases if one.number == deployment.target), None)
+    target = target_of(deployment, releases)
     if target is not None and target.state is ReleaseState.PENDING and target.active_at is not None:
         return target.number
     others = [

@@ -14,6 +14,7 @@ from lyc.planning.capacity import capacity
 from lyc.records.deployment import Deployment, Release, Replica, ReplicaState
 from lyc.records.scaling import Sample, ScalePolicy
 from lyc.rollout import Situation, split, summarise
+from lyc.rollout.situation import target_of
 from lyc.rollout.transitions import ENDED
 from lyc.scaling import bounds, next_change
 from lyc.scaling.decide import target as aim
@@ -23,7 +24,7 @@ def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
     """`ScaleDocument`. Raises NotFound `no-such-deployment`."""
     deployment, now = deps.store.deployment(name), deps.clock()
     releases, replicas = tuple(deps.store.releases(name)), deps.store.replicas(name)
-    target = next((one for one in releases if one.number == deployment.target), None)
+    target = target_of(deployment, releases)
     desired = wanted(deployment, now) if target is not None else 0
     low, high = bounds(deployment.policy, now)
     last = scaling.last(name)

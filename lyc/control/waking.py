@@ -15,6 +15,7 @@ from lyc.errors import Failed, LycError, NotFound
 from lyc.records.deployment import Deployment, Replica, ReplicaState
 from lyc.records.host import LOCAL
 from lyc.records.wake import Waking
+from lyc.rollout.situation import target_of
 from lyc.rollout.transitions import COMING_OR_SERVING
 
 log = logging.getLogger(__name__)
@@ -108,8 +109,7 @@ class Wakes:
 
     def _given_back(self, deployment: Deployment) -> Failed | None:
         """Where its machine is not known any more, and none may be rented in its place: a person must decide."""
-        releases = self._deps.store.releases(deployment.name)
-        release = next((one for one in releases if one.number == deployment.target), None)
+        release = target_of(deployment, self._deps.store.releases(deployment.name))
         if release is None or release.spec.host == LOCAL:
             return None
         try:

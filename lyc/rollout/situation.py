@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -69,6 +70,11 @@ class Place:
     room: int = 0
     cost: float = 0.0
     holds: bool = True
+
+
+def target_of(deployment: Deployment, releases: Iterable[Release]) -> Release | None:
+    """Of its releases, the one that shall serve."""
+    return next((release for release in releases if release.number == deployment.target), None)
 
 
 @dataclass(frozen=True, slots=True)
