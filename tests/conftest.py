@@ -1,8 +1,8 @@
 """Order: what is quick comes first, so that a plain mistake shows in seconds and not after the engine tests.
 
-And a second try, with `--reruns 1` only: whole machines, real engines and instants of death meet on a busy computer in
-ways that are rare. A test that failed is run once more; what it said is shown all the same, and more than `MOST` of
-them fail the run.
+And another try, with `--reruns` only: whole machines, real engines and instants of death meet on a busy computer in
+ways that are rare. A test that failed is run once more, or twice; what it said is shown all the same, and more than
+`MOST` such tests fail the run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ LONGEST = ("test_rented", "test_survival", "test_kills", "test_several_controlle
 """Files that begin before the others that start an engine: what takes minutes must not be begun last, by one alone."""
 
 
-MOST = 2
+MOST = 5
+"""Of seven thousand: what a run on two busy cores was seen to have is up to four."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -38,7 +39,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where that happens often, something is wrong."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and len(reporter.getreports("rerun")) > MOST and session.exitstatus == 0:
+    again = {report.nodeid for report in reporter.getreports("rerun")} if reporter is not None else set()
+    if len(again) > MOST and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

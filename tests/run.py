@@ -4,8 +4,8 @@
 Sets up everything (uv, lyc with its tools, and unless `--fast` an engine for the CPU), with the checks beside it: ruff,
 the formatter, mypy, the import contracts. Then pytest, two files at a time, as most tests wait more than they compute:
 the fast tests first, the ones that start a real engine last. `--fast` leaves those and the slow ones out; `-n 0` runs
-one after the other. A test that fails is run once more, and told of; more than two of those fail the run. Ends with
-pytest's closing line; exit code 0 only if all passed.
+one after the other. A test that fails is run again, at most twice, and told of; more than a few of those fail the run.
+Ends with pytest's closing line; exit code 0 only if all passed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         return 1
     with bootstrap.step("pytest"):
         select = ["-m", "not engine and not slow"] if fast else []
-        words = [bootstrap.BIN / "pytest", *SIDE_BY_SIDE, "--reruns", "1", *select, *rest]
+        words = [bootstrap.BIN / "pytest", *SIDE_BY_SIDE, "--reruns", "2", *select, *rest]
         tests = subprocess.run(words, cwd=bootstrap.ROOT, env=env, check=False)
     if failed:
         bootstrap.say(f"error: failed before the tests: {', '.join(failed)}")

@@ -112,21 +112,24 @@ class Placing:
         freed = self._make_room(host, found, needed, own, build)
         if freed and self._dry:
             found = _roomier(found, freed)
-        elif freed:
+        elif freed is not None:
             found = dataclasses.replace(self._deps.hosts.look(host, reach=False), reaches=found.reaches)
             store.saw_host(KnownHost(host, found, None, found.looked_at))
             facts = host_facts(spec.host, found)
         refuse(spec.host, preflight(spec.host, found, needs))
         return facts
 
-    def _make_room(self, host: Host, found: RemoteFacts, needed: int, own: Sequence[str], build: EngineBuild) -> int:
+    def _make_room(
+        self, host: Host, found: RemoteFacts, needed: int, own: Sequence[str], build: EngineBuild
+    ) -> int | None:
         """Remove what nobody needs from a host that is short of `needed` bytes, the longest unused first. own: digests
-        of snapshots, and build: the engine, that this deploy needs itself. Bytes that were freed.
+        of snapshots, and build: the engine, that this deploy needs itself. Bytes that were freed; None = nothing was
+        tried. 0 says little: while this waited for its turn there, another controller may have made room.
         """
         store = self._deps.store
         short = found.place is not None and found.place.free < needed
         if not short or store.prepared(host.name) is None or deploying(store, host.name, but=self._spec.name):
-            return 0
+            return None
         snapshots, engines = kept(store, host.name)
         pruned = self._deps.upkeep.prune(host, [*snapshots, *own], [*engines, build.id], free=needed, dry_run=self._dry)
         done = "would be removed" if self._dry else "removed"

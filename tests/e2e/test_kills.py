@@ -38,12 +38,12 @@ def deployed(lyc: Lyc) -> Any:
     return lyc.json("deploy", TINY, "--name", NAME, "--max-model-len", "512")
 
 
-def answers(deployed: Any) -> bool:
+def answers(deployed: Any, **headers: str) -> bool:
     try:
         answer = httpx.post(
             deployed["url"] + "/completions",
             json={"model": NAME, "prompt": "a b c", "max_tokens": 2},
-            headers={"authorization": f"Bearer {deployed['key']}"},
+            headers={"authorization": f"Bearer {deployed['key']}", **headers},
             timeout=30,
         )
     except httpx.HTTPError:
@@ -125,7 +125,7 @@ def test_an_engine_of_several_processes_dies_and_is_started_again(lyc: Lyc, depl
         kill({"leader": leader.pid, "child": core.pid, "shim": leader.ppid()}[victim])
         wait_for(lambda: lyc.status(NAME)["state"] != "ready", seconds, f"the truth about a killed {victim}")
         assert lyc.status(NAME)["replicas"] == {"ready": 0, "desired": 1}
-        assert answers(deployed) is False
+        assert answers(deployed, **{"x-lyc-wake-timeout": "0"}) is False  # others are held until it is back
         again = wait_for(partial(started, lyc, family), 30, f"life after a killed {victim}")
         assert all(gone(pid) for pid in family), victim
         assert families(lyc) == 2, "no orphans"

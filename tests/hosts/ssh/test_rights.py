@@ -42,7 +42,7 @@ def test_root_by_sudo(remote: SshRemote) -> None:
 def test_what_root_does_ends_when_nobody_waits(remote: SshRemote, machine: Machine) -> None:
     lines = remote.prefixed(*SUDO).stream(["sh", "-c", "echo begun; exec sleep 98765"])
     assert next(lines) == b"begun"
-    assert machine.shell("pgrep -c -x sleep -u root").strip() == "1"
+    assert machine.shell("pgrep -c -u root -fx 'sleep 98765'").strip() == "1"
     lines.close()  # type: ignore[attr-defined]
     awaited(lambda: "98765" not in machine.shell("ps -eo args"), 10, "the command has ended")
 
