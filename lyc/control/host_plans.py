@@ -46,6 +46,11 @@ def carried_out(planned: Plan, replica: Replica) -> Plan:
     return planned if replica.devices is None else dataclasses.replace(planned, devices=replica.devices)
 
 
+def cards_of(planned: Plan) -> tuple[int, ...]:
+    """Indices on the host of those it uses: without names the engine takes the first ones."""
+    return planned.devices if planned.devices is not None else tuple(range(planned.accelerator_count))
+
+
 def plans_on(
     store: Store,
     host: str,

@@ -8,6 +8,7 @@ from typing import Any
 from lyc.control.autoscale import wanted
 from lyc.control.deps import Deps
 from lyc.control.host_plans import homeless
+from lyc.control.left_out import left_out
 from lyc.control.views import brief
 from lyc.control.wake_views import Scaling, standing, warnings
 from lyc.planning.capacity import capacity
@@ -44,7 +45,7 @@ def scale(deps: Deps, scaling: Scaling, name: str) -> dict[str, Any]:
         "load": None if last is None else _load(last),
         "canary": deployment.canary,
         "homeless": homeless(deps.store, name, target.number, now) if target else None,
-        "warnings": warnings(deployment.policy),
+        "warnings": [*warnings(deployment.policy), *left_out(deps, deployment)],
         "replicas": [brief(one) for one in replicas if one.state not in ENDED or one.error is not None],
     }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from lyc.control.deps import Deps
-from lyc.control.host_plans import carried_out, plan_on
+from lyc.control.host_plans import cards_of, carried_out, plan_on
 from lyc.control.idling import own
 from lyc.engines.sleep import keeps
 from lyc.errors import LycError, NotFound
@@ -43,7 +43,9 @@ _SERVING = RUNNING - GOING - {ReplicaState.ASLEEP}
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Of one replica. since, seen: on a clock that is never set; granted: since when it may come, None = not yet."""
+    """Of one replica. since, seen: on a clock that is never set; granted: since when it may come, None = not yet.
+    holds: whether it keeps the cards once it has them, for its minimum is above 0: such a one comes first.
+    """
 
     deployment: str
     host: str
@@ -51,6 +53,7 @@ class _Claim:
     since: float
     seen: float
     granted: float | None = None
+    holds: bool = False
     behind: tuple[str, ...] = ()
 
 
@@ -86,8 +89,6 @@ class Share:
         with self._lock:
             mine = {one.id for one in situation.replicas}
             self._claims = {key: one for key, one in self._claims.items() if key in coming or key not in mine}
-            if not _may_be_at_zero(situation.deployment, now):
-                return frozenset()
             try:
                 return frozenset(one.id for one in coming.values() if not self._may(one, situation, now))
             except LycError as problem:
@@ -115,9 +116,10 @@ class Share:
         if before is not None and before.granted is not None and steady - before.granted < GRANTED_SECONDS:
             return True
         since = steady if before is None or steady - before.seen > QUEUED_SECONDS else before.since
-        claim = _Claim(replica.deployment, replica.host, _cards(planned), since, steady)
+        holds = not _may_be_at_zero(situation.deployment, now)
+        claim = _Claim(replica.deployment, replica.host, cards_of(planned), since, steady, holds=holds)
         near = [one for one in self._residents(replica, now) if set(one[0].cards) & set(claim.cards)]
-        if not any(_may_be_at_zero(deployment, now) for _, deployment in near):
+        if holds and not any(_may_be_at_zero(deployment, now) for _, deployment in near):
             self._claims[replica.id] = replace(claim, granted=steady)  # nobody here ever gives way: as it always was
             return True
         residents = [one for one, _ in near]
@@ -134,10 +136,10 @@ class Share:
         return granted
 
     def _first(self, replica: str, claim: _Claim) -> bool:
-        """Whether nobody has waited longer for one of its cards."""
+        """Whether nobody comes before it to one of its cards: who keeps them, else who has waited longest."""
         return not any(
             other.granted is None
-            and (other.since, key) < (claim.since, replica)
+            and (not other.holds, other.since, key) < (not claim.holds, claim.since, replica)
             and claim.seen - other.seen < QUEUED_SECONDS
             and other.host == claim.host
             and set(other.cards) & set(claim.cards)
@@ -185,7 +187,7 @@ class Share:
     def _resident(
         self, one: Replica, planned: Plan, deployment: Deployment, release: Release, now: float, *, granted: bool
     ) -> Resident:
-        cards, shall = _cards(planned), one.state is ReplicaState.ASLEEP and not granted
+        cards, shall = cards_of(planned), one.state is ReplicaState.ASLEEP and not granted
         asleep = shall and self._sleeping(deployment.name, one.id)
         kept = keeps(planned) if shall or (one.sleeps and self._holds_weights(one.host, planned)) else None
         wanted = release.number == deployment.target and desired(Situation(deployment, (release,), (one,))) > 0
@@ -212,12 +214,8 @@ class Share:
         return weights is not None and weights * planned.accelerator_count <= self._seen(host).memory_available
 
 
-def _cards(planned: Plan) -> tuple[int, ...]:
-    return planned.devices if planned.devices is not None else tuple(range(planned.accelerator_count))
-
-
 def _may_be_at_zero(deployment: Deployment, now: float) -> bool:
-    """Whether it leaves its cards by itself when nobody asks for it. Only such ones take them from one another."""
+    """Whether it leaves its cards when nobody asks for it: only from such ones they are taken."""
     return bounds(deployment.policy, now)[0] == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from lyc.control.host_plans import carried_out, plan_on
+from lyc.control.host_plans import cards_of, carried_out, plan_on
 from lyc.engines.sleep import keeps
 from lyc.errors import NoFit
 from lyc.planning.host.cards import ALL_OF_IT
@@ -64,7 +64,7 @@ def _shared(store: Store, spec: DeploymentSpec, host: HostFacts, now: float) -> 
                 continue
             plan = carried_out(plan_on(release, one.host, placements), one)
             leaves = bounds(deployment.policy, now)[0] == 0
-            for index in _cards(plan) if not plan.engine.on_cpu else ():
+            for index in cards_of(plan) if not plan.engine.on_cpu else ():
                 held, kept = plan.memory_bytes or ALL_OF_IT, _kept(one, plan)
                 taken[index] = taken.get(index, 0) + (kept if leaves else held)
                 names[index] = tuple(dict.fromkeys((*names.get(index, ()), deployment.name)))
@@ -79,10 +79,6 @@ def _shared(store: Store, spec: DeploymentSpec, host: HostFacts, now: float) -> 
 
 def _kept(one: Replica, plan: Plan) -> int:
     return keeps(plan) if one.sleeps else 0
-
-
-def _cards(plan: Plan) -> Sequence[int]:
-    return plan.devices if plan.devices is not None else range(plan.accelerator_count)
 
 
 def _sets(spec: DeploymentSpec, shared: _Shared) -> list[tuple[int, ...]]:

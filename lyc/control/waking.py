@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _CARDS_TAKEN: dict[str, object] = {
     "ref": "cards-taken",
-    "what": "its cards are those of another deployment, which is asked for just now",
+    "what": "its cards are those of another deployment, which keeps them or is asked for just now",
 }
 LOOK_SECONDS = 0.02
 """Between two looks at whether the gateway has taken a replica that is ready: what a held request loses at most."""

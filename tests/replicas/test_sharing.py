@@ -62,3 +62,30 @@ def test_two_that_only_fit_by_swapping(cards: CardHome) -> None:
     assert burst(url, key, 3).perfect()
     assert causes(cards, "two") == ["made room for one"]
     assert len(cards.store_rows("one")) == 1, "it slept, and woke"
+
+
+def test_a_minimum_above_zero_takes_the_card_and_keeps_it(cards: CardHome) -> None:
+    """From one that is not asked for; who then waits is told by whom it is kept, and comes once that may be left."""
+    words = ("--min", "0", "--idle-sleep", "1h", "--idle-stop", "never")
+    cards.deploy(*words, name="one")
+    cards.free(500)
+    other = write_model(cards.model.parent / "other", 1)
+    cards.run("deploy", str(other), "--name", "two", *words)
+    assert awake(cards) == {"two"}
+    warning = "it keeps card 0 of local, which two would share: its requests wait there in vain"
+    assert cards.json("scale", "one")["warnings"] == []
+    assert warning in " ".join(cards.run("scale", "one", "--min", "1").stdout.split())
+    wait_for(lambda: awake(cards) == {"one"}, 60, "the one that keeps it")
+    assert causes(cards, "two") == ["made room for one"]
+    url, key = cards.status("two")["url"], cards.key("two")
+    headers = {"authorization": f"Bearer {key}", "x-lyc-wake-timeout": "3"}
+    body = {"model": "two", "messages": []}
+    refused = httpx.post(f"{url}/chat/completions", json=body, timeout=30, headers=headers)
+    assert refused.status_code == 503
+    assert "its cards are those of another deployment, which keeps them" in refused.text
+    assert "waits for card 0 of local, which one has" in cards.json("scale", "two")["why"]
+    assert awake(cards) == {"one"}
+    assert causes(cards, "one") == ["made room for two"], "of the deploy"
+    cards.run("scale", "one", "--min", "0")
+    assert burst(url, key, 3).perfect()
+    assert awake(cards) == {"two"}
