@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lyc.engines import guard, options, sleep
+from lyc.engines import compiled, guard, options, sleep
 from lyc.engines.progress import progress
 from lyc.engines.speculative import vllm_config
 from lyc.errors import Bug
@@ -61,6 +61,8 @@ def command(plan: Plan, target: EngineTarget, environ: Mapping[str, str] | None 
     env, files = _environment(plan, target, environ or {}), _files(target)
     if target.sleeps:
         env, files = env | sleep.environment(target.work_dir), files | sleep.files(target.work_dir)
+    if target.cache_dir is not None and target.own_cache_dir is not None:
+        argv = compiled.linked(target.cache_dir, argv)
     return EngineCommand(argv=tuple(argv), env=env, files=files)
 
 

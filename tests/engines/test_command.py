@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,11 +120,35 @@ def test_what_one_model_alone_can_use_lies_apart() -> None:
     shared = Path("/c/vllm-0.32.0")
     own = compiled.folder(shared, "sha256:" + "ab" * 32, replace(GPU, accelerator="NVIDIA H100 80GB"))
     assert own == shared / "for" / f"{'ab' * 8}-nvidia-h100-80gb"
-    env = vllm.command(GPU, replace(AT, cache_dir=shared, own_cache_dir=own)).env
+    command = vllm.command(GPU, replace(AT, cache_dir=shared, own_cache_dir=own))
+    assert command.argv[:2] == ("/bin/sh", "-c")
+    assert command.argv[3:] == (str(shared), *vllm.command(GPU, AT).argv), "what it becomes"
+    env = command.env
     assert env["VLLM_CACHE_ROOT"] == str(own)
     assert env["TRITON_CACHE_DIR"] == str(shared / "triton")
     assert compiled.folder(shared, "sha256:" + "cd" * 32, GPU) != compiled.folder(shared, "sha256:" + "ab" * 32, GPU)
     assert compiled.folder(shared, "sha256:" + "ab" * 32, CPU) != compiled.folder(shared, "sha256:" + "ab" * 32, GPU)
+
+
+def test_notes_on_model_classes_are_those_of_all_weights(tmp_path: Path) -> None:
+    """Of a folder that is there already, of one where nothing can be made, and with a word that a shell would split."""
+    shared = tmp_path / "of all"
+    show = ["/bin/sh", "-c", 'readlink "$VLLM_CACHE_ROOT/modelinfos"; echo "$1"', "show", "a  b"]
+
+    def shown(own: Path) -> list[str]:
+        env = {"VLLM_CACHE_ROOT": str(own), "PATH": os.defpath}
+        done = subprocess.run(compiled.linked(shared, show), env=env, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    linked = [str(shared / "modelinfos"), "a  b"]
+    assert shown(tmp_path / "own") == shown(tmp_path / "own") == linked
+    (shared / "modelinfos" / "one.json").write_text("{}")
+    assert shown(tmp_path / "second") == linked
+    assert (tmp_path / "second" / "modelinfos" / "one.json").exists()
+    (tmp_path / "had" / "modelinfos").mkdir(parents=True)
+    assert shown(tmp_path / "had") == ["a  b"], "as it was"
+    assert shown(Path("/proc/nothing")) == ["a  b"]
 
 
 def test_the_probe_is_a_real_request_of_the_models_own_kind() -> None:
