@@ -10,10 +10,11 @@ from lyc.control.idling import own
 from lyc.control.share import CONTEXT, CUDA_KEEPS
 from lyc.errors import LycError
 from lyc.planning.host.cards import ALL_OF_IT
-from lyc.records.deployment import Deployment, Release
+from lyc.records.deployment import Deployment
 from lyc.records.host import LOCAL
 from lyc.records.placement import PlacementState
 from lyc.records.plan import Accelerator, Plan
+from lyc.rollout.situation import target_of
 from lyc.scaling import bounds
 
 
@@ -32,15 +33,15 @@ def left_out(deps: Deps, deployment: Deployment) -> list[str]:
             if shared and not _beside(deps, host, mine[host], plan, shared):
                 names.setdefault((host, shared), []).append(other.name)
     return [
-        f"while its minimum is above 0 it keeps {_which(cards)} of {host}, which {', '.join(found)} would share: "
-        f"{'its' if len(found) == 1 else 'their'} requests wait there in vain"
+        f"while its minimum is above 0 it keeps {_which(cards)} of {host}: requests for {', '.join(found)}, "
+        f"which {'shares' if len(found) == 1 else 'share'} it, wait there in vain"
         for (host, cards), found in names.items()
     ]
 
 
 def _plans(deps: Deps, deployment: Deployment) -> Iterator[tuple[str, Plan]]:
     """Of its target on cards, by host of the user's own."""
-    release = _target(deps, deployment)
+    release = target_of(deployment, deps.store.releases(deployment.name))
     if release is None:
         return
     placements = deps.store.placements.list(deployment.name)
@@ -49,10 +50,6 @@ def _plans(deps: Deps, deployment: Deployment) -> Iterator[tuple[str, Plan]]:
         plan = plan_on(release, host, placements)
         if not plan.engine.on_cpu and own(deps.store, host):
             yield host, plan
-
-
-def _target(deps: Deps, deployment: Deployment) -> Release | None:
-    return next((one for one in deps.store.releases(deployment.name) if one.number == deployment.target), None)
 
 
 def _beside(deps: Deps, host: str, mine: Plan, other: Plan, cards: tuple[int, ...]) -> bool:

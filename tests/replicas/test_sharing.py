@@ -72,7 +72,7 @@ def test_a_minimum_above_zero_takes_the_card_and_keeps_it(cards: CardHome) -> No
     other = write_model(cards.model.parent / "other", 1)
     cards.run("deploy", str(other), "--name", "two", *words)
     assert awake(cards) == {"two"}
-    warning = "it keeps card 0 of local, which two would share: its requests wait there in vain"
+    warning = "it keeps card 0 of local: requests for two, which shares it, wait there in vain"
     assert cards.json("scale", "one")["warnings"] == []
     assert warning in " ".join(cards.run("scale", "one", "--min", "1").stdout.split())
     wait_for(lambda: awake(cards) == {"one"}, 60, "the one that keeps it")
