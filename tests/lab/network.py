@@ -62,6 +62,7 @@ class Network:
             ("route", "add", "default", "via", f"{SUBNET}.1"),
         ):  # fmt: skip
             run("ip", "-n", inner, *words)
+        self._ip("neigh", "flush", "to", address)  # else one that had this address is waited for, up to 45 s
 
     def unplug(self, host: str) -> None:
         """The host's namespace and its link go."""
