@@ -16,6 +16,7 @@ import pytest
 from tests.lab.control_group import ControlGroup
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
+from tests.lab.network import run
 from tests.lab.podman import ENGINE, IMAGE
 from tests.lab.rootfs import cache
 
@@ -212,12 +213,24 @@ time.sleep(60)
 """
 
 
+def test_an_address_that_is_given_anew_is_looked_for_anew(machine: Machine) -> None:
+    """While another host keeps the bridge up, the kernel would go on sending to the link that is gone."""
+    network, address = machine.network, "10.77.0.99"
+    known = ("ip", "-n", network.name, "neigh")
+    run(*known, "replace", address, "lladdr", "02:00:00:00:00:01", "dev", "br0", "nud", "reachable")
+    network.plug("again", address)
+    try:
+        assert run(*known, "show", "to", address) == ""
+    finally:
+        network.unplug("again")
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
     env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, env=env) as run:
-        assert run.stdout
-        name = run.stdout.readline().strip()
-        run.send_signal(signal.SIGKILL)
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, env=env) as killed:
+        assert killed.stdout
+        name = killed.stdout.readline().strip()
+        killed.send_signal(signal.SIGKILL)
     left = ControlGroup(name)
     assert left.pids()
     Lab().close()
