@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lyc.control import card_room
 from lyc.control.deps import Deps
 from lyc.control.host_plans import cards_of, plan_on
 from lyc.control.idling import own
-from lyc.control.share import CONTEXT, CUDA_KEEPS
 from lyc.errors import LycError
-from lyc.planning.host.cards import ALL_OF_IT
 from lyc.records.deployment import Deployment
-from lyc.records.host import LOCAL
 from lyc.records.placement import PlacementState
-from lyc.records.plan import Accelerator, Plan
+from lyc.records.plan import Plan
 from lyc.rollout.situation import target_of
-from lyc.scaling import bounds
 
 
 def left_out(deps: Deps, deployment: Deployment) -> list[str]:
     """A warning for each host of the user's own where deployments whose minimum is 0 have no room beside this one."""
     now = deps.clock()
-    if bounds(deployment.policy, now)[0] == 0 or deployment.paused:
+    if card_room.may_be_at_zero(deployment, now) or deployment.paused:
         return []
     mine = dict(_plans(deps, deployment))
     names: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for other in deps.store.deployments() if mine else ():
-        if other.name == deployment.name or other.stopping or other.paused or bounds(other.policy, now)[0] > 0:
+        if other.name == deployment.name or other.stopping or other.paused or not card_room.may_be_at_zero(other, now):
             continue
         for host, plan in _plans(deps, other):
             shared = tuple(sorted(set(cards_of(plan)) & set(cards_of(mine[host])))) if host in mine else ()
             if shared and not _beside(deps, host, mine[host], plan, shared):
                 names.setdefault((host, shared), []).append(other.name)
     return [
-        f"while its minimum is above 0 it keeps {_which(cards)} of {host}: requests for {', '.join(found)}, "
+        f"while its minimum is above 0 it keeps {card_room.words(cards)} of {host}: requests for {', '.join(found)}, "
         f"which {'shares' if len(found) == 1 else 'share'} it, wait there in vain"
         for (host, cards), found in names.items()
     ]
@@ -54,20 +51,9 @@ def _plans(deps: Deps, deployment: Deployment) -> Iterator[tuple[str, Plan]]:
 
 def _beside(deps: Deps, host: str, mine: Plan, other: Plan, cards: tuple[int, ...]) -> bool:
     """Whether both have room on all of these. What cannot be told is no reason to warn."""
-    needed = sum((plan.memory_bytes or ALL_OF_IT) + CONTEXT for plan in (mine, other))
     try:
-        there = _cards(deps, host)
+        room = card_room.room(card_room.seen(deps, host))
     except LycError:
         return True
-    return all(needed <= there[card].memory_total * CUDA_KEEPS for card in cards if card < len(there))
-
-
-def _cards(deps: Deps, host: str) -> tuple[Accelerator, ...]:
-    if host == LOCAL:
-        return deps.sites.site(LOCAL).probe.facts().accelerators
-    facts = deps.store.host(host).facts
-    return () if facts is None else facts.accelerators
-
-
-def _which(cards: tuple[int, ...]) -> str:
-    return f"card {cards[0]}" if len(cards) == 1 else f"cards {','.join(map(str, cards))}"
+    needed = card_room.takes(mine) + card_room.takes(other)
+    return all(needed <= room[card] for card in cards if card in room)

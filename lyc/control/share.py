@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from lyc.control import card_room
 from lyc.control.deps import Deps
 from lyc.control.host_plans import cards_of, carried_out, plan_on
 from lyc.control.idling import own
 from lyc.engines.sleep import keeps
-from lyc.errors import LycError, NotFound
-from lyc.planning.host import host_facts
-from lyc.planning.host.cards import ALL_OF_IT
+from lyc.errors import LycError
 from lyc.records.deployment import Deployment, Release, ReleaseState, Replica, ReplicaState
 from lyc.records.host import LOCAL
 from lyc.records.plan import HostFacts, Plan
 from lyc.rollout import Situation, desired
 from lyc.rollout.transitions import ENDED, GOING, RUNNING
-from lyc.scaling import bounds
 from lyc.scaling.room import Need, Resident, Step, make_room
-from lyc.units import GIB
 
 log = logging.getLogger(__name__)
 
-CUDA_KEEPS = 0.985
-"""Part of what nvidia-smi shows of a card that CUDA gives out."""
-CONTEXT = int(0.51 * GIB)
-"""Of each engine outside of what its plan counts: CUDA's context, as `lyc.planning.non_torch` has it."""
 GRANTED_SECONDS = 30.0
 """So long one that may come is taken to be there, though the store does not say so yet."""
 QUEUED_SECONDS = 5.0
@@ -101,7 +94,7 @@ class Share:
         if not waits:
             return ""
         cards, names = waits[0].cards, waits[0].behind
-        which = f"card {cards[0]}" if len(cards) == 1 else f"cards {','.join(map(str, cards))}"
+        which = card_room.words(cards)
         who = f", which {', '.join(names)} {'has' if len(names) == 1 else 'have'}" if names else ""
         return f"waits for {which} of {waits[0].host}{who}"
 
@@ -116,15 +109,15 @@ class Share:
         if before is not None and before.granted is not None and steady - before.granted < GRANTED_SECONDS:
             return True
         since = steady if before is None or steady - before.seen > QUEUED_SECONDS else before.since
-        holds = not _may_be_at_zero(situation.deployment, now)
+        holds = not card_room.may_be_at_zero(situation.deployment, now)
         claim = _Claim(replica.deployment, replica.host, cards_of(planned), since, steady, holds=holds)
         near = [one for one in self._residents(replica, now) if set(one[0].cards) & set(claim.cards)]
-        if holds and not any(_may_be_at_zero(deployment, now) for _, deployment in near):
+        if holds and not any(card_room.may_be_at_zero(deployment, now) for _, deployment in near):
             self._claims[replica.id] = replace(claim, granted=steady)  # nobody here ever gives way: as it always was
             return True
         residents = [one for one, _ in near]
-        room = self._room(replica.host)
-        takes = min([(planned.memory_bytes or ALL_OF_IT) + CONTEXT, *(room.get(card, 0) for card in claim.cards)])
+        room = card_room.room(self._seen(replica.host))
+        takes = min([card_room.takes(planned), *(room.get(card, 0) for card in claim.cards)])
         found, first = make_room(residents, Need(claim.cards, takes, room), now), self._first(replica.id, claim)
         granted = found.there and first
         self._claims[replica.id] = replace(claim, granted=steady if granted else None, behind=found.behind)
@@ -147,20 +140,13 @@ class Share:
             if key != replica
         )
 
-    def _room(self, host: str) -> Mapping[int, int]:
-        cards = self._seen(host).accelerators
-        return {index: int(card.memory_total * CUDA_KEEPS) or ALL_OF_IT for index, card in enumerate(cards)}
-
     def _seen(self, host: str) -> HostFacts:
-        """What is known of a host; only this machine is looked at for it. Raises NotFound `host-not-looked-at`."""
+        """As `card_room.seen`; this machine is looked at once a minute."""
         if host != LOCAL:
-            facts = self._deps.store.host(host).facts
-            if facts is None:
-                raise NotFound("host-not-looked-at", f"{host} was never looked at", hint=f"lyc hosts check {host}")
-            return host_facts(host, facts)
+            return card_room.seen(self._deps, host)
         steady, known = self._deps.steady(), self._facts
         if known is None or steady - known[0] > FACTS_SECONDS:
-            known = self._facts = steady, self._deps.sites.site(LOCAL).probe.facts()
+            known = self._facts = steady, card_room.seen(self._deps, LOCAL)
         return known[1]
 
     def _residents(self, replica: Replica, now: float) -> list[tuple[Resident, Deployment]]:
@@ -197,14 +183,14 @@ class Share:
             goes = Step.ASLEEP if kept is not None and stays and one.state is not ReplicaState.STOPPING else Step.GONE
         movable = not granted and self._movable(deployment, release, one, now, idle=asleep and not wanted)
         return Resident(
-            deployment.name, one.id, cards, (planned.memory_bytes or ALL_OF_IT) + CONTEXT, kept, step, goes, movable,
+            deployment.name, one.id, cards, card_room.takes(planned), kept, step, goes, movable,
             ready_at=one.ready_at, last_request=deployment.scaler.last_request,
         )  # fmt: skip
 
     def _movable(self, deployment: Deployment, release: Release, one: Replica, now: float, *, idle: bool) -> bool:
         if release.state is not ReleaseState.ACTIVE or release.number != deployment.target or deployment.stopping:
             return False
-        if not _may_be_at_zero(deployment, now) or one.state not in (ReplicaState.READY, ReplicaState.ASLEEP):
+        if not card_room.may_be_at_zero(deployment, now) or one.state not in (ReplicaState.READY, ReplicaState.ASLEEP):
             return False
         return idle or self._quiet(deployment.name)
 
@@ -212,11 +198,6 @@ class Share:
         """Whether the memory of the host has room for what its cards hold of weights."""
         weights = planned.forecast.weights if planned.forecast else planned.memory_bytes
         return weights is not None and weights * planned.accelerator_count <= self._seen(host).memory_available
-
-
-def _may_be_at_zero(deployment: Deployment, now: float) -> bool:
-    """Whether it leaves its cards when nobody asks for it: only from such ones they are taken."""
-    return bounds(deployment.policy, now)[0] == 0
 
 
 def _would_come(replica: Replica, situation: Situation, now: float) -> bool:

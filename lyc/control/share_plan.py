@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from lyc.control import card_room
 from lyc.control.host_plans import cards_of, carried_out, plan_on
 from lyc.engines.sleep import keeps
 from lyc.errors import NoFit
@@ -63,7 +64,7 @@ def _shared(store: Store, spec: DeploymentSpec, host: HostFacts, now: float) -> 
             if release is None or deployment.name == spec.name:
                 continue
             plan = carried_out(plan_on(release, one.host, placements), one)
-            leaves = bounds(deployment.policy, now)[0] == 0
+            leaves = card_room.may_be_at_zero(deployment, now)
             for index in cards_of(plan) if not plan.engine.on_cpu else ():
                 held, kept = plan.memory_bytes or ALL_OF_IT, _kept(one, plan)
                 taken[index] = taken.get(index, 0) + (kept if leaves else held)
@@ -98,5 +99,5 @@ def _sets(spec: DeploymentSpec, shared: _Shared) -> list[tuple[int, ...]]:
 
 def _told(cards: Sequence[int], shared: _Shared) -> str:
     names = dict.fromkeys(name for card in cards for name in shared.sharing.get(card, ()))
-    which = f"card {cards[0]}" if len(cards) == 1 else f"cards {','.join(map(str, cards))}"
+    which = card_room.words(cards)
     return f"it shares {which} with {', '.join(names)}: who is asked for has it, the others sleep or stop meanwhile"

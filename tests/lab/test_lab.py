@@ -16,7 +16,7 @@ import pytest
 from tests.lab.control_group import ControlGroup
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
-from tests.lab.network import run
+from tests.lab.network import SUBNET, run
 from tests.lab.podman import ENGINE, IMAGE
 from tests.lab.rootfs import cache
 
@@ -215,7 +215,7 @@ time.sleep(60)
 
 def test_an_address_that_is_given_anew_is_looked_for_anew(machine: Machine) -> None:
     """While another host keeps the bridge up, the kernel would go on sending to the link that is gone."""
-    network, address = machine.network, "10.77.0.99"
+    network, address = machine.network, f"{SUBNET}.99"
     known = ("ip", "-n", network.name, "neigh")
     run(*known, "replace", address, "lladdr", "02:00:00:00:00:01", "dev", "br0", "nud", "reachable")
     network.plug("again", address)
